@@ -1,0 +1,48 @@
+# The verbs of this project; `make` alone prints them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# Molecule scenarios: one per role, `default` is the whole site.
+SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help
+help: ## print the verbs
+	@echo "Usage: make VERB"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Older than the lock file or the set-up itself: made again, else nothing to do.
+.venv/.ready: requirements-dev.txt testbed/setup
+	@testbed/setup && touch $@
+
+.PHONY: setup
+setup: .venv/.ready ## make the Python environment (every other verb does it by itself)
+
+.PHONY: demo
+demo: setup ## boot a throwaway 1 GB VPS, run the whole site on it, show what runs and what it uses
+	@$(BIN)/python -m testbed up demo --host-vars inventory/demo/host_vars/vps.yml
+	@$(BIN)/ansible-playbook -i inventory/demo site.yml
+	@echo; echo "The demo box stays up: log in with  ssh -F .cache/testbed/demo/ssh_config demo ,"
+	@echo "run  .venv/bin/ansible-playbook -i inventory/demo site.yml  again, or remove it with  make clean ."
+
+.PHONY: test
+test: setup ## run every test: linters, unit tests, sanity, then each role and the whole site on throwaway VPSs
+	@testbed/run-tests $(SCENARIOS)
+
+.PHONY: lint
+lint: setup ## run the linters and type checks
+	@testbed/run-lint
+
+.PHONY: bench
+bench: setup ## measure hardening beside dev-sec on equal VPSs (see benchmarks/)
+	@$(BIN)/python -m benchmarks.hardening
+
+.PHONY: lock
+lock: setup ## renew requirements-dev.txt from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --upgrade --output-file requirements-dev.txt pyproject.toml
+
+.PHONY: clean
+clean: ## remove everything demo and test made, the Python environment included
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbed clean; fi
+	@rm -rf .venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/secrets

@@ -1,0 +1,82 @@
+"""Builds the test bed's images and caches each under a digest of everything it is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.docker import TestbedError, apt_install, docker, run, say, succeeds
+
+IMAGES = Path(__file__).parent / "images"
+PREFIX = "servers-testbed"
+DEBIAN = f"{PREFIX}/debian:13"
+UBUNTU_UPSTREAM = "ubuntu:24.04"
+DIGEST_LABEL = "servers.testbed.digest"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """An image of ours that takes the place of an upstream one where no registry answers."""
+
+    folder: str
+    upstream: str
+
+
+STAND_INS: tuple[StandIn, ...] = ()
+
+
+def registry_reachable() -> bool:
+    """Tell whether real images can be had, unless TESTBED_IMAGES says which to use (upstream or stand-in)."""
+    wanted = os.environ.get("TESTBED_IMAGES", "auto")
+    if wanted not in ("auto", "upstream", "stand-in"):
+        raise TestbedError(f"TESTBED_IMAGES is {wanted!r}: use auto, upstream or stand-in.")
+    if wanted != "auto":
+        return wanted == "upstream"
+    return succeeds("docker", "image", "inspect", UBUNTU_UPSTREAM) or succeeds("docker", "pull", UBUNTU_UPSTREAM)
+
+
+def build_debian() -> None:
+    """Make the minimal Debian 13 that every stand-in is built from."""
+    if succeeds("docker", "image", "inspect", DEBIAN):
+        return
+    if not shutil.which("mmdebstrap"):
+        apt_install(["mmdebstrap"])
+    say("building the Debian 13 base image (about 20 s)")
+    with tempfile.TemporaryDirectory() as folder:
+        tarball = f"{folder}/root.tar"
+        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "trixie", tarball)
+        docker("import", tarball, DEBIAN)
+
+
+def build(folder: str, *, base: str = DEBIAN) -> str:
+    """Build the image of one folder unless its cached build still matches, and return its tag."""
+    context = IMAGES / folder
+    tag = f"{PREFIX}/{folder}:latest"
+    digest = _digest(context, docker("image", "inspect", "--format", "{{.Id}}", base))
+    label = '{{index .Config.Labels "' + DIGEST_LABEL + '"}}'
+    if succeeds("docker", "image", "inspect", tag) and docker("image", "inspect", "--format", label, tag) == digest:
+        return tag
+    say(f"building the image {folder} from {base}")
+    arguments = ["build", "--build-arg", f"BASE={base}", "--label", f"{DIGEST_LABEL}={digest}", "-t", tag, str(context)]
+    # A client without the buildx plug-in still has the old builder, but only when told so.
+    environment = os.environ if succeeds("docker", "buildx", "version") else {**os.environ, "DOCKER_BUILDKIT": "0"}
+    done = subprocess.run(
+        ["docker", *arguments], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        raise TestbedError(f"building the image {folder} failed:\n{done.stdout[-3000:]}")
+    return tag
+
+
+def _digest(context: Path, base_id: str) -> str:
+    """Digest the base image, and names, modes and bytes of all files of a build context."""
+    state = hashlib.sha256(base_id.encode())
+    for path in sorted(path for path in context.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        state.update(f"{path.relative_to(context)}\0{path.stat().st_mode & 0o111}\0".encode())
+        state.update(path.read_bytes())
+    return state.hexdigest()
