@@ -257,8 +257,6 @@ def describe(change: Change) -> dict[str, str]:
     if change.rewrite:
         result["before"] = _shown(change.old_content, entry.no_diff) if change.old_content is not None else ""
         result["after"] = _shown(entry.content, entry.no_diff) if entry.state == "file" else ""
-        if entry.no_diff and entry.state == "file" and change.old_content is not None:
-            result["after"] = "(new content hidden by no_diff)\n"
         if change.before is not None and stat.S_ISLNK(change.before.st_mode):
             result["before"] = f"(symbolic link to {entry.path.readlink()})\n"
         elif change.before is not None and stat.S_ISDIR(change.before.st_mode):
@@ -392,9 +390,6 @@ class _UndoLog:
     def add(self, step: Callable[[Path], None], path: Path) -> None:
         self._steps.append((step, path))
 
-    def forget(self) -> None:
-        self._steps.clear()
-
     def run(self) -> None:
         while self._steps:
             step, path = self._steps.pop()
@@ -428,14 +423,13 @@ def _apply(changes: Sequence[Change], run: Runner, marker: Path | None) -> None:
             for change in changes:
                 if change.entry.path in temporaries and change.entry.validate:
                     _validate(change.entry, temporaries[change.entry.path], run)
-            # From the first rename on, going forward in the next run is safer than going back in this one.
-            undo.forget()
     except OSError as error:
         raise ConfigFilesError(f"{_reason(error)}; nothing was changed.") from error
     _move_in_place(changes, temporaries, marker)
 
 
 def _move_in_place(changes: Sequence[Change], temporaries: Mapping[Path, Path], marker: Path | None) -> None:
+    # From the first rename on, going forward in the next run is safer than going back in this one.
     done: list[Path] = []
     try:
         for change in changes:
@@ -452,8 +446,9 @@ def _move_in_place(changes: Sequence[Change], temporaries: Mapping[Path, Path], 
             with suppress(OSError):
                 temporary.unlink()
         kept = f" The marker {marker} stays until a run succeeds." if marker else ""
+        failed = changes[len(done)].entry.path
         raise ConfigFilesError(
-            f"{_reason(error)}; {len(done)} of {len(changes)} changes were made before"
+            f"{failed}: {error.strerror or error}; {len(done)} of {len(changes)} changes were made before"
             f" ({', '.join(map(str, done)) or 'none'}).{kept}"
         ) from error
     for directory in sorted({path.parent for path in done}):

@@ -278,14 +278,25 @@ def test_a_secret_is_in_no_diff_and_in_no_quotation_of_the_validator(put: Ensure
     assert "hunter" not in str(caught.value)
 
 
-def test_a_temporary_file_is_never_readable_by_others_before_its_mode_is_set(put: Ensure, etc: Path) -> None:
+def test_a_temporary_file_is_never_readable_by_others_while_it_is_written(
+    put: Ensure, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    write = os.write
+
+    def spied_write(descriptor: int, content: bytes) -> int:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", spied_write)
     before = os.umask(0)
     try:
-        put(entry(etc / "token", "x", mode="0600", validate="sh -c 'test $(stat -c %a $0) = 600' %s"))
+        put(entry(etc / "token", "x", mode="0600"), entry(etc / "public", "x"))
     finally:
         os.umask(before)
 
-    assert mode_of(etc / "token") == 0o600
+    assert modes == [0o600, 0o600]
+    assert (mode_of(etc / "token"), mode_of(etc / "public")) == (0o600, 0o644)
 
 
 def test_the_diff_shows_content_mode_and_owner(put: Ensure, etc: Path) -> None:
@@ -494,6 +505,8 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(put: Ensure, tmp_pat
     assert stages == {(False, True), (True, True)}
 
 
+MOUNT_NAMESPACE = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+
 FULL_DISK = """
 import json, os, subprocess, sys
 from pathlib import Path
@@ -522,12 +535,11 @@ def test_a_full_disk_leaves_everything_untouched(tmp_path: Path, contents: tuple
     disk.mkdir()
     files = [entry(disk / "etc" / name, content) for name, content in zip("ab", contents, strict=True)]
     files.append(entry(disk / "etc" / "new.d", state="directory"))
-    namespace = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if os.getuid() != 0:
         files = [{**item, "owner": "0", "group": "0"} for item in files]
 
     done = subprocess.run(
-        [*namespace, sys.executable, "-c", FULL_DISK, repr((str(disk), files))],
+        [*MOUNT_NAMESPACE, sys.executable, "-c", FULL_DISK, repr((str(disk), files))],
         capture_output=True,
         text=True,
         check=True,
@@ -540,6 +552,41 @@ def test_a_full_disk_leaves_everything_untouched(tmp_path: Path, contents: tuple
     assert f"{disk}/etc/{full}" in said
     assert found == {"etc/a": "old", "etc/b": "old"}
     assert top == ["etc"], "not even an empty directory is left behind"
+
+
+BUSY_TARGET = """
+import json, os, subprocess, sys
+from pathlib import Path
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._config_files import *
+etc, files = eval(sys.argv[1])
+subprocess.run(["mount", "--bind", f"{etc}/b", f"{etc}/b"], check=True)
+try:
+    ensure(parse_entries(files), run=None, pending="app", pending_directory=Path(etc, "pending"),
+           temporary_directory=Path("/nowhere"))
+except ConfigFilesError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_cannot_be_replaced_is_named_with_what_was_done_before_and_the_marker_stays(etc: Path) -> None:
+    (etc / "b").write_text("old b")
+    files = [entry(etc / name, f"new {name}") for name in "abc"]
+    if os.getuid() != 0:
+        files = [{**item, "owner": "0", "group": "0"} for item in files]
+
+    done = subprocess.run(
+        [*MOUNT_NAMESPACE, sys.executable, "-c", BUSY_TARGET, repr((str(etc), files))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=PYTHON_PATH,
+    )
+
+    assert f"{etc}/b: Device or resource busy; 1 of 3 changes were made before ({etc}/a)." in done.stdout
+    assert f"{etc}/pending/app stays until a run succeeds" in done.stdout
+    assert names_in(etc) == ["a", "b", "pending"]
+    assert [(etc / name).read_text() for name in "ab"] == ["new a", "old b"]
+    assert (etc / "pending" / "app").exists()
 
 
 def test_files_left_by_a_killed_run_are_removed_but_nothing_that_only_looks_like_them(put: Ensure, etc: Path) -> None:
