@@ -1,0 +1,106 @@
+"""What the tests of all scenarios need to look at the box from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterable
+from http.client import HTTPResponse
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+CONNECT_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def variables(host: Host) -> dict[str, Any]:
+    """All variables the inventory of this scenario gives the box."""
+    found = host.ansible.get_variables()
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module")
+def address(variables: dict[str, Any]) -> str:
+    """The address the world reaches the box at."""
+    return str(variables["servers_public_ip"])
+
+
+@pytest.fixture(scope="module")
+def domain(variables: dict[str, Any]) -> str:
+    return str(variables["servers_domain"])
+
+
+async def _is_open(address: str, port: int, gate: asyncio.Semaphore) -> bool:
+    async with gate:
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), CONNECT_SECONDS)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+
+async def _open_ports(address: str, ports: Iterable[int]) -> set[int]:
+    gate = asyncio.Semaphore(4000)
+    numbers = list(ports)
+    answers = await asyncio.gather(*(_is_open(address, port, gate) for port in numbers))
+    return {port for port, is_open in zip(numbers, answers, strict=True) if is_open}
+
+
+@pytest.fixture(scope="module")
+def open_ports(address: str) -> Callable[[Iterable[int]], set[int]]:
+    """Tell which of these TCP ports accept a connection from this machine."""
+    return lambda ports: asyncio.run(_open_ports(address, ports))
+
+
+@pytest.fixture(scope="module")
+def request_site(address: str, variables: dict[str, Any]) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+    """Ask the box for a site, over TLS unless told otherwise, trusting only the test bed's authority."""
+
+    def request(
+        name: str, path: str = "/", *, tls: bool = True, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        with socket.create_connection((address, 443 if tls else 80), timeout=10) as plain:
+            connection: socket.socket = plain
+            if tls:
+                context = ssl.create_default_context(cadata=variables["servers_private_ca"])
+                connection = context.wrap_socket(plain, server_hostname=name)
+            lines = [f"GET {path} HTTP/1.1", f"Host: {name}", "Connection: close"]
+            lines += [f"{key}: {value}" for key, value in (headers or {}).items()]
+            connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+            response = HTTPResponse(connection)
+            response.begin()
+            found = {key.lower(): value for key, value in response.getheaders()}
+            body = response.read()
+            connection.close()
+            return response.status, found, body
+
+    return request
+
+
+@pytest.fixture(scope="module")
+def on_box(host: Host) -> Callable[[str], str]:
+    """Run a shell line on the box as root and return what it printed; a failure fails the test."""
+
+    def run(line: str) -> str:
+        with host.sudo():
+            done = host.run(line)
+        assert done.rc == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return str(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program on this machine, bounded in time, and return how it ended."""
+
+    def run(*command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run
