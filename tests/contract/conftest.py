@@ -1,0 +1,106 @@
+"""A network of its own, an upstream that repeats what it hears, a real ACME server, and stand-ins as needed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import npm
+import pytest
+from npm import Npm, Start, docker
+
+from testbed import images
+from testbed.docker import ensure_engine
+
+NAMES = ("analytics", "live", "mail", "renewed", "sync")
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    ensure_engine(Path(__file__).parents[2] / ".cache")
+    images.build_debian()
+    return images.build("nginx-proxy-manager-stand-in")
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[str]:
+    name = f"standin-{os.getpid()}"
+    docker("network", "create", name)
+    yield name
+    docker("network", "rm", name, check=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def upstream(image: str, network: str) -> Iterator[str]:
+    """An HTTP server on ports 80 and 8080, known as `up` and `web`, that answers with the request it got."""
+    name = f"{network}-up"
+    script = (Path(__file__).parent / "echo_server.py").read_text(encoding="utf-8")
+    aliases = ("--network-alias", "up", "--network-alias", "web")
+    docker("run", "-d", "--name", name, "--network", network, *aliases, "--entrypoint", "python3", image, "-c", script)
+    yield name
+    docker("rm", "-fv", name, check=False)
+
+
+@pytest.fixture(scope="session")
+def acme(network: str) -> Iterator[dict[str, str]]:
+    """Pebble, and the environment that points a stand-in to it.
+
+    By default it refuses one request in twenty, sleeps before it validates, and remembers half of the validated names:
+    the first two are no subject here, and the last would hide a challenge that cannot be answered.
+    """
+    name = f"{network}-acme"
+    settings = ("PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0")
+    options = [word for setting in settings for word in ("-e", setting)]
+    place = ("--network", network, "--network-alias", "acme.internet.test")
+    tag = images.build("internet")
+    docker("run", "-d", "--name", name, *place, *options, tag, "pebble", "-config", "/etc/pebble/config.json")
+    authority = docker("exec", name, "cat", "/etc/pebble/ca.pem")
+    yield {"LE_SERVER": "https://acme.internet.test:14000/dir", "authority": authority}
+    docker("rm", "-fv", name, check=False)
+
+
+@pytest.fixture(scope="session")
+def start(image: str, network: str) -> Iterator[Start]:
+    """Starts stand-ins with nothing but the capabilities the real image needs; removes them at the end."""
+    numbers = itertools.count(1)
+    started: list[Npm] = []
+
+    def begin(
+        environment: dict[str, str] | None = None, *, options: tuple[str, ...] = (), wait: bool = True, **kind: str
+    ) -> Npm:
+        environment = dict(environment or {})
+        stand_in = Npm(f"{network}-npm-{next(numbers)}")
+        started.append(stand_in)
+        authority = environment.pop("authority", None)
+        if authority:
+            environment["REQUESTS_CA_BUNDLE"] = "/ca.pem"
+        volumes = ("-v", "/data", "-v", kind.get("letsencrypt", "/etc/letsencrypt"))
+        limits = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "160m"]
+        for capability in npm.CAPABILITIES:
+            limits += ["--cap-add", capability]
+        names = [word for name in NAMES for word in ("--network-alias", f"{name}.example.com")]
+        published = [word for port in (80, 443, 81, 9993, 9994) for word in ("-p", f"127.0.0.1::{port}")]
+        variables = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
+        place = ("--name", stand_in.name, "--network", network, *(names if kind.get("named", "yes") == "yes" else ()))
+        docker("create", *place, *limits, *published, *volumes, *variables, *options, image)
+        if authority:
+            _put(stand_in.name, "/ca.pem", authority)
+        docker("start", stand_in.name)
+        if wait:
+            stand_in.wait_until_up()
+        return stand_in
+
+    yield begin
+    for stand_in in started:
+        docker("rm", "-fv", stand_in.name, check=False)
+
+
+def _put(container: str, path: str, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        Path(file.name).chmod(0o644)
+        docker("cp", file.name, f"{container}:{path}")
