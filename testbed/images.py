@@ -27,7 +27,7 @@ class StandIn:
     upstream: str
 
 
-STAND_INS: tuple[StandIn, ...] = ()
+STAND_INS = (StandIn("nginx-proxy-manager-stand-in", "jc21/nginx-proxy-manager:2.15.1"),)
 
 
 def registry_reachable() -> bool:
