@@ -15,8 +15,6 @@ from npm import Npm, Start, docker
 from testbed import images
 from testbed.docker import ensure_engine
 
-NAMES = ("analytics", "live", "mail", "renewed", "sync")
-
 
 @pytest.fixture(scope="session")
 def image() -> str:
@@ -69,23 +67,29 @@ def start(image: str, network: str) -> Iterator[Start]:
     started: list[Npm] = []
 
     def begin(
-        environment: dict[str, str] | None = None, *, options: tuple[str, ...] = (), wait: bool = True, **kind: str
+        environment: dict[str, str] | None = None,
+        *,
+        named: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
+        volumes: tuple[str, ...] = ("/data", "/etc/letsencrypt"),
+        wait: bool = True,
     ) -> Npm:
+        """Start one, on the network under `named`.example.com, where the ACME server looks for it."""
         environment = dict(environment or {})
         stand_in = Npm(f"{network}-npm-{next(numbers)}")
         started.append(stand_in)
         authority = environment.pop("authority", None)
         if authority:
             environment["REQUESTS_CA_BUNDLE"] = "/ca.pem"
-        volumes = ("-v", "/data", "-v", kind.get("letsencrypt", "/etc/letsencrypt"))
+        mounts = [word for volume in volumes for word in ("-v", volume)]
         limits = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "160m"]
         for capability in npm.CAPABILITIES:
             limits += ["--cap-add", capability]
-        names = [word for name in NAMES for word in ("--network-alias", f"{name}.example.com")]
-        published = [word for port in (80, 443, 81, 9993, 9994) for word in ("-p", f"127.0.0.1::{port}")]
+        names = [word for name in named for word in ("--network-alias", f"{name}.example.com")]
+        published = [word for port in (80, 443, 81) for word in ("-p", f"127.0.0.1::{port}")]
         variables = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
-        place = ("--name", stand_in.name, "--network", network, *(names if kind.get("named", "yes") == "yes" else ()))
-        docker("create", *place, *limits, *published, *volumes, *variables, *options, image)
+        place = ("--name", stand_in.name, "--network", network, *names)
+        docker("create", *place, *limits, *published, *mounts, *variables, *options, image)
         if authority:
             _put(stand_in.name, "/ca.pem", authority)
         docker("start", stand_in.name)

@@ -117,6 +117,17 @@ class Npm:
         assert certificate
         return certificate
 
+    def proxies(self, host: str) -> bool:
+        """Tell whether port 80 hands requests for a host on (a host answers so, the default site does not)."""
+        return "x-served-by" in self.web(host).headers
+
+    def hangs_up(self, host: str) -> bool:
+        try:
+            self.web(host)
+        except http.client.RemoteDisconnected:
+            return True
+        return False
+
     def offers_tls(self, host: str) -> bool:
         try:
             self.served_certificate(host)
@@ -124,11 +135,21 @@ class Npm:
             return False
         return True
 
+    def listens(self, port: int) -> bool:
+        """Tell whether a port is open inside the container (Docker accepts connections to published ports itself)."""
+        probe = f"import socket; socket.create_connection(('127.0.0.1', {port}), timeout=2)"
+        return not self.inside("python3", "-c", probe, check=False)
+
     def inside(self, *command: str, check: bool = True) -> str:
         return docker("exec", self.name, *command, check=check)
 
     def logs(self) -> str:
         return docker("logs", self.name)
+
+    def restart(self) -> None:
+        docker("restart", "-t", "5", self.name)
+        # Docker hands out other ports.
+        self._ports.clear()
 
     def wait_until_up(self) -> None:
         """Wait as a client must: connection refused and 502 with HTML come first."""
@@ -171,9 +192,9 @@ class Npm:
 Start = Callable[..., Npm]
 
 
-def eventually(check: Callable[[], bool]) -> bool:
+def eventually(check: Callable[[], bool], *, seconds: float = RELOAD_SECONDS) -> bool:
     """Tell whether something becomes true: nginx answers with its old configuration for a moment after a change."""
-    deadline = time.monotonic() + RELOAD_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             if check():
