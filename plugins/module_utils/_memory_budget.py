@@ -462,7 +462,7 @@ def find_hierarchy(root: Path) -> Hierarchy | None:
     """The mount of the memory controller; where both versions are mounted, v1 has it only if it is listed there."""
     unified = None
     for text in _lines(root / "proc/self/mountinfo"):
-        left, _, right = text.partition(" - ")
+        left, _dash, right = text.partition(" - ")
         fields, kind = left.split(), right.split()
         if len(fields) < 5 or len(kind) < 3:
             continue
@@ -570,7 +570,7 @@ def _container(root: Path, hierarchy: Hierarchy | None, item: Mapping[str, Any],
     usage = None
     if hierarchy and path is not None:
         # What runs in a container may have moved itself into a group below that of the container.
-        head, found, _ = path.partition(item["Id"])
+        head, found, _rest = path.partition(item["Id"])
         if found:
             path = head + found + (".scope" if path.startswith(f"{head}{found}.scope") else "")
         usage = read_usage(hierarchy.directory(path), hierarchy.version)
@@ -585,7 +585,7 @@ def _container(root: Path, hierarchy: Hierarchy | None, item: Mapping[str, Any],
 
 def _memory_path(file: Path, hierarchy: Hierarchy | None) -> str | None:
     for text in _lines(file):
-        _, controllers, path = text.split(":", 2)
+        _id, controllers, path = text.split(":", 2)
         if hierarchy and (controllers == "" if hierarchy.version == 2 else "memory" in controllers.split(",")):
             return path
     return None
@@ -646,9 +646,9 @@ def _pressure(path: Path) -> dict[str, float] | None:
     """Share of the last minute, in percent, in which some or all tasks waited for memory."""
     found = {}
     for text in _lines(path):
-        kind, _, rest = text.partition(" ")
+        kind, _space, rest = text.partition(" ")
         for word in rest.split():
-            key, _, value = word.partition("=")
+            key, _equals, value = word.partition("=")
             if key == "avg60":
                 found[kind] = float(value)
     return found if "some" in found else None

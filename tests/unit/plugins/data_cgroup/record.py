@@ -57,7 +57,7 @@ def main() -> None:
         pid = str(item["State"]["Pid"])
         copy(Path("/proc", pid, "cgroup"), target / "proc" / pid / "cgroup")
         for line in Path("/proc", pid, "cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
+            _id, controllers, path = line.split(":", 2)
             if controllers in ("", "memory"):
                 groups.append(Path("/sys/fs/cgroup", controllers, path.lstrip("/")))
     for group in groups:

@@ -520,7 +520,7 @@ def test_the_engine_of_a_container_that_is_a_host_itself_is_not_ours(host: Host)
 def add_to_meminfo(host: Host, **kilobytes: int) -> None:
     file = host.root / "proc" / "meminfo"
     lines = [line.split() for line in file.read_text().splitlines()]
-    file.write_text("".join(f"{key} {int(value) + kilobytes.get(key[:-1], 0)} kB\n" for key, value, *_ in lines))
+    file.write_text("".join(f"{key} {int(value) + kilobytes.get(key[:-1], 0)} kB\n" for key, value, *_unit in lines))
 
 
 def test_the_system_is_what_neither_containers_nor_engine_nor_page_cache_hold(host: Host) -> None:
@@ -565,7 +565,7 @@ def test_a_host_without_docker_has_lines_but_no_containers(host: Host) -> None:
 
 def test_a_docker_that_does_not_answer_is_said_and_not_taken_for_an_empty_one(host: Host) -> None:
     containers, error = read_containers(
-        host.root, lambda _: (1, "", "Cannot connect to the Docker daemon\n"), "servers"
+        host.root, lambda _command: (1, "", "Cannot connect to the Docker daemon\n"), "servers"
     )
 
     assert containers == []
