@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._table import align
+
 MB = 1024 * 1024
 
 # The lines that are no containers, so that nothing limits them: they are planned by what they use.
@@ -204,18 +206,6 @@ def _plan_table(lines: Sequence[Line], totals: Mapping[str, Any]) -> list[str]:
     return align(rows)
 
 
-def align(rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = (0,)) -> list[str]:
-    """Lines of a table for people: figures to the right, `text_columns` to the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column in text_columns else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
@@ -245,6 +235,9 @@ def measure(
             restarted.append(container.name)
     report.lines[:0] = _host_rows(lines, memory, containers, engine)
     if unexplained and unexplained > 0:
+        for row in report.lines:
+            if row["name"] == "os":
+                row.update(verdict="oom", new_oom_kills=unexplained)
         suspects = f"; restarted since: {', '.join(restarted)}" if restarted else ""
         report.problems.append(
             (

@@ -384,10 +384,12 @@ def test_a_kill_that_took_the_count_with_it_is_told_by_the_host(host: Host) -> N
     set_host_kills(host, 8)
     edit_inspect(host, "idle", lambda item: item.update(RestartCount=1))
 
-    said = dict(host.measure(last=last).problems)["oom"]
+    report = host.measure(last=last)
 
+    said = dict(report.problems)["oom"]
     assert "The host killed 1 process" in said
     assert "restarted since: idle" in said
+    assert (row(report, "os")["verdict"], row(report, "os")["new_oom_kills"]) == ("oom", 1)
 
 
 def test_the_host_does_not_repeat_the_kill_that_a_container_reports(host: Host) -> None:
