@@ -45,4 +45,4 @@ lock: setup ## renew requirements-dev.txt from pyproject.toml
 .PHONY: clean
 clean: ## remove everything demo and test made, the Python environment included
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbed clean; fi
-	@rm -rf .venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/secrets
+	@rm -rf .venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/.secrets inventory/demo/.oci-security-list.json

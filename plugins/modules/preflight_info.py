@@ -65,7 +65,6 @@ resolved:
 """
 
 import time
-import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -73,7 +72,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.diegonmarcos.servers.plugins.module_utils import _preflight
 
 
-def main() -> t.NoReturn:
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/"},

@@ -27,7 +27,7 @@ def site(domain: str) -> str:
 
 @pytest.fixture(scope="module")
 def login(variables: dict[str, Any]) -> dict[str, str]:
-    password = (Path(variables["inventory_dir"]) / "secrets/admins_password").read_text().strip()
+    password = (Path(variables["inventory_dir"]) / ".secrets/admins_password").read_text().strip()
     return {"Authorization": "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()}
 
 
@@ -149,7 +149,7 @@ def test_a_killed_proxy_comes_back_by_itself(on_box: OnBox, request_site: Reques
 
 
 def test_no_secret_is_readable_by_others_or_shown_among_processes(on_box: OnBox, variables: dict[str, Any]) -> None:
-    secrets = [path.read_text().strip() for path in (Path(variables["inventory_dir"]) / "secrets").iterdir()]
+    secrets = [path.read_text().strip() for path in (Path(variables["inventory_dir"]) / ".secrets").iterdir()]
     assert secrets
     readable = "find /opt/servers /etc /var/lib/servers /var/log -type f -perm -o=r -print0 | xargs -0 cat"
     exposed = on_box(f"{readable}; ps axww -o args; docker inspect npm; docker logs npm 2>&1; journalctl -q --no-pager")
