@@ -9,7 +9,8 @@ short_description: What the proxied hosts promise the world
 version_added: 0.1.0
 author: Diego Nepomuceno Marcos (@diegonmarcos)
 description:
-  - Turns C(npm_proxy_hosts) into one entry for each name that is served through TLS, as M(diegonmarcos.servers.site_probe) takes them.
+  - Turns C(npm_proxy_hosts) into one entry for each name that is served through TLS, as
+    M(diegonmarcos.servers.site_probe) takes them.
 positional: _input
 options:
   _input:

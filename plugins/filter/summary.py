@@ -9,8 +9,8 @@ short_description: The table a play ends with
 version_added: 0.1.0
 author: Diego Nepomuceno Marcos (@diegonmarcos)
 description:
-  - Turns the lines that M(diegonmarcos.servers.memory_budget) measured into one table of what runs, where it is reached, whether it
-    is healthy, and how much memory it uses.
+  - Turns the lines that M(diegonmarcos.servers.memory_budget) measured into one table of what runs, where it is
+    reached, whether it is healthy, and how much memory it uses.
 positional: _input
 options:
   _input:
@@ -19,7 +19,8 @@ options:
     elements: dict
     required: true
   hosts:
-    description: The proxied hosts, as in C(npm_proxy_hosts). One that leads to no service of the table is the proxy's own.
+    description:
+      - The proxied hosts, as in C(npm_proxy_hosts). One that leads to no service of the table is the proxy's own.
     type: list
     elements: dict
     default: []
@@ -41,7 +42,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._table import align
-
 
 _PROXY = "npm"
 
