@@ -27,7 +27,10 @@ class StandIn:
     upstream: str
 
 
-STAND_INS = (StandIn("nginx-proxy-manager-stand-in", "jc21/nginx-proxy-manager:2.15.1"),)
+STAND_INS = (
+    StandIn("nginx-proxy-manager-stand-in", "jc21/nginx-proxy-manager:2.15.1"),
+    StandIn("busybox-stand-in", "library/busybox:1.37.0"),
+)
 
 
 def registry_reachable() -> bool:
