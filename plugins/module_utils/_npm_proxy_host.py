@@ -21,6 +21,13 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_certific
     read_certificates,
     request_letsencrypt,
 )
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_own_admin import (
+    AccessList,
+    gate,
+    is_own_admin,
+    parse_list,
+    without_secret,
+)
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_vhost import lower_names, nginx_error
 
 NONE, LETSENCRYPT = "none", "letsencrypt"
@@ -127,7 +134,7 @@ class World:
 
     rows: tuple[Json, ...] = ()
     certificates: tuple[Certificate, ...] = ()
-    lists: t.Mapping[str, int] | None = None
+    lists: t.Mapping[str, AccessList] | None = None
 
 
 def check_wanted(wanted: t.Sequence[WantedHost]) -> None:
@@ -144,6 +151,11 @@ def check_wanted(wanted: t.Sequence[WantedHost]) -> None:
             continue
         if not 1 <= host.forward_port <= 65535:
             raise NpmError(f"forward_port {host.forward_port} of {host.label} is no port: give one from 1 to 65535.")
+        if is_own_admin(host.forward_host, host.forward_port) and not host.access_list:
+            raise NpmError(
+                f"{host.label} would put the administration of Nginx Proxy Manager on the internet: name an "
+                "access_list, or reach it through an SSH tunnel to port 81."
+            )
         if host.certificate == LETSENCRYPT and any(name.startswith("*.") for name in host.domains):
             raise NpmError(
                 f"{host.label} has a wildcard name, which the authority only proves by DNS: make the certificate with "
@@ -158,7 +170,8 @@ def read_world(api: Api, wanted: t.Sequence[WantedHost]) -> World:
     certificates = read_certificates(api) if any(host.certificate != NONE for host in present) else []
     lists = None
     if any(host.access_list for host in present):
-        lists = {str(row["name"]): int(row["id"]) for row in reversed(api.get("/nginx/access-lists"))}
+        rows_of_lists = reversed(api.get("/nginx/access-lists?expand=items,clients"))
+        lists = {str(row["name"]): parse_list(row) for row in rows_of_lists}
     return World(tuple(rows), tuple(certificates), lists)
 
 
@@ -279,6 +292,7 @@ def show(settings: HostSettings | None, world: World) -> Json:
     shown = asdict(settings)
     shown["domain_names"] = list(settings.domain_names)
     shown["locations"] = list(settings.locations)
+    shown["advanced_config"] = without_secret(settings.advanced_config)
     shown["certificate"] = _certificate_name(shown.pop("certificate_id"), world)
     shown["access_list"] = _list_name(shown.pop("access_list_id"), world)
     return shown
@@ -315,13 +329,14 @@ def _plan_present(host: WantedHost, row: Json | None, world: World, policy: Poli
     before = settings_of(row) if row is not None else None
     certificate_id, request = _resolve_certificate(host, before, world, predict=predict)
     secure = bool(certificate_id)
+    access_list = _resolve_list(host, world, predict=predict)
     after = HostSettings(
         domain_names=tuple(sorted(host.domains)),
         forward_scheme=host.forward_scheme,
         forward_host=host.forward_host,
         forward_port=host.forward_port,
         certificate_id=certificate_id,
-        access_list_id=_resolve_list(host, world, predict=predict),
+        access_list_id=access_list.id,
         ssl_forced=secure and host.ssl_forced,
         http2_support=secure and host.http2,
         # The API clears HSTS where TLS is not forced.
@@ -331,7 +346,7 @@ def _plan_present(host: WantedHost, row: Json | None, world: World, policy: Poli
         block_exploits=host.block_exploits,
         caching_enabled=host.caching,
         allow_websocket_upgrade=host.websockets,
-        advanced_config=host.advanced_config.strip(),
+        advanced_config=_nginx_lines(host, access_list, before),
         locations=tuple(_location(one) for one in host.locations),
         enabled=host.enabled,
         managed_by=policy.managed_by,
@@ -371,14 +386,21 @@ def _resolve_certificate(
     )
 
 
-def _resolve_list(host: WantedHost, world: World, *, predict: bool) -> int:
+def _nginx_lines(host: WantedHost, access_list: AccessList, before: HostSettings | None) -> str:
+    lines = [host.advanced_config.strip()]
+    if access_list.asks_password and is_own_admin(host.forward_host, host.forward_port):
+        lines.append(gate(access_list, before.advanced_config if before else ""))
+    return "\n".join(line for line in lines if line)
+
+
+def _resolve_list(host: WantedHost, world: World, *, predict: bool) -> AccessList:
     if not host.access_list:
-        return 0
+        return AccessList(0)
     lists = world.lists or {}
     if host.access_list in lists:
         return lists[host.access_list]
     if predict:
-        return PENDING
+        return AccessList(PENDING)
     known = ", ".join(sorted(f'"{name}"' for name in lists)) or "none yet"
     raise NpmError(
         f'There is no access list "{host.access_list}" for {host.label} (there are: {known}): '
@@ -530,7 +552,7 @@ def _list_name(number: int, world: World) -> str | None:
     if number == PENDING:
         return "new"
     for name, known in (world.lists or {}).items():
-        if known == number:
+        if known.id == number:
             return name
     for row in world.rows:
         access_list = row.get("access_list") or {}

@@ -88,14 +88,22 @@ class Instance:
         rows = self.api("GET", "/nginx/proxy-hosts?expand=certificate,access_list")
         return next(row for row in rows if set(row["domain_names"]) == set(names))
 
-    def page(self, name: str, *, tls: bool = False, user: str | None = None) -> Page:
+    def page(
+        self,
+        name: str,
+        path: str = "/",
+        *,
+        tls: bool = False,
+        user: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Page:
         """What a visitor gets; an answer cut off or a refused handshake is status 0."""
-        headers = {"Host": name, "User-Agent": "visitor"}
+        headers = {"Host": name, "User-Agent": "visitor", **(headers or {})}
         if user:
             headers["Authorization"] = "Basic " + _base64(user)
         connection = _Tls(self.address, name) if tls else HTTPConnection(self.address, timeout=10)
         try:
-            connection.request("GET", "/", headers=headers)
+            connection.request("GET", path, headers=headers)
             reply = connection.getresponse()
             body = reply.read().decode(errors="replace")
             return Page(reply.status, {key.lower(): value for key, value in reply.getheaders()}, body)
@@ -187,6 +195,8 @@ def _start(data: Path) -> Instance:
     ca_file.write_text(internet.acme_ca() + "\n")
     docker("cp", str(ca_file), f"{CONTAINER}:/run/acme-ca.pem")
     docker("start", CONTAINER)
+    # The service behind the sites: what it serves does not matter, only who gets to see it.
+    docker("exec", "-d", CONTAINER, "python3", "-m", "http.server", "8099", "--directory", "/var/www/html")
     return Instance(address, data)
 
 

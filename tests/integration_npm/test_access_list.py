@@ -11,7 +11,7 @@ SITE = "guarded.npmmod.test"
 @pytest.fixture(scope="module")
 def site(npm: Instance) -> str:
     npm.run("npm_access_list", lists=[{"name": "admins", "users": [{"username": "ana", "password": "sesame"}]}])
-    host = {"domain_names": [SITE], "forward_host": "127.0.0.1", "forward_port": 81, "access_list": "admins"}
+    host = {"domain_names": [SITE], "forward_host": "127.0.0.1", "forward_port": 8099, "access_list": "admins"}
     assert npm.hosts(host).get("failed") is None
     wait_for(lambda: npm.page(SITE, tls=True).status == 401, "the site is not protected")
     return SITE

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Instance, Result, wait_for
 
-ADMIN = {"forward_host": "127.0.0.1", "forward_port": 81}
+SERVICE = {"forward_host": "127.0.0.1", "forward_port": 8099}
 USERS = [{"username": "ana", "password": "sesame"}]
 
 
@@ -50,7 +50,7 @@ def test_a_name_without_a_host_gets_a_certificate_once(npm: Instance) -> None:
 def test_a_request_for_a_name_that_is_live_keeps_its_password_and_tls(npm: Instance) -> None:
     live = "live.npmmod.test"
     npm.run("npm_access_list", lists=[{"name": "admins", "users": USERS}])
-    npm.hosts({"domain_names": [live], **ADMIN, "access_list": "admins"})
+    npm.hosts({"domain_names": [live], **SERVICE, "access_list": "admins"})
     wait_for(lambda: npm.page(live, tls=True).status == 401, "the site is not protected")
 
     results = four_steps(npm, {"domain_names": [live, "more.npmmod.test"]})
@@ -62,7 +62,7 @@ def test_a_request_for_a_name_that_is_live_keeps_its_password_and_tls(npm: Insta
 
 def test_a_refused_request_for_a_name_that_is_live_keeps_its_tls(npm: Instance) -> None:
     live = "refused.npmmod.test"
-    npm.hosts({"domain_names": [live], **ADMIN})
+    npm.hosts({"domain_names": [live], **SERVICE})
     wanted = [{"domain_names": [live, "nowhere.invalid"]}]
 
     result = npm.run("npm_certificate", certificates=wanted, data_dir=str(npm.data))
@@ -85,20 +85,20 @@ def test_a_redirection_with_the_name_keeps_its_tls(npm: Instance) -> None:
 
 def test_a_certificate_in_use_is_taken_off_first_and_nginx_lives_on(npm: Instance) -> None:
     name = "doomed.npmmod.test"
-    npm.hosts({"domain_names": [name], **ADMIN})
+    npm.hosts({"domain_names": [name], **SERVICE})
 
     results = four_steps(npm, {"domain_names": [name], "state": "absent"})
 
     assert changes(results) == [True, True, False, False]
     wait_for(lambda: npm.page(name).status == 200, "the site does not answer by plain HTTP")
-    assert npm.hosts({"domain_names": [name], **ADMIN, "certificate": "none"}).get("failed") is None
+    assert npm.hosts({"domain_names": [name], **SERVICE, "certificate": "none"}).get("failed") is None
 
 
 def test_a_certificate_of_our_own_is_served_and_replaced(npm: Instance, pair: t.Callable[[str], Result]) -> None:
     name = "own.npmmod.test"
     first = {"name": "own", **pair(name)}
     assert changes(four_steps(npm, first)) == [True, True, False, False]
-    npm.hosts({"domain_names": [name], **ADMIN, "certificate": "own"})
+    npm.hosts({"domain_names": [name], **SERVICE, "certificate": "own"})
     wait_for(lambda: npm.page(name, tls=True).status == 200, "the site is not served over TLS")
     served = npm.serial(name)
 

@@ -7,11 +7,11 @@ import typing as t
 import pytest
 from conftest import Instance, Result, wait_for
 
-ADMIN = {"forward_host": "127.0.0.1", "forward_port": 81}
+SERVICE = {"forward_host": "127.0.0.1", "forward_port": 8099}
 
 
 def site(*names: str, **options: t.Any) -> Result:
-    return {"domain_names": list(names), **ADMIN, **options}
+    return {"domain_names": list(names), **SERVICE, **options}
 
 
 def four_steps(npm: Instance, *hosts: Result, **options: t.Any) -> list[Result]:
@@ -52,7 +52,7 @@ def test_the_diff_of_a_check_run_is_the_diff_of_the_run(npm: Instance, name: str
     results = four_steps(npm, site(name, certificate="none"))
 
     assert results[0]["diff"] == results[1]["diff"]
-    assert results[0]["diff"]["after"][name]["forward_port"] == 81
+    assert results[0]["diff"]["after"][name]["forward_port"] == 8099
     assert results[2]["diff"] == {"before": {}, "after": {}}
 
 
@@ -88,7 +88,7 @@ def test_tls_switches_arrive_with_a_new_certificate_and_leave_with_it(npm: Insta
 
 
 def test_switches_stored_without_a_certificate_are_put_right_once(npm: Instance, name: str) -> None:
-    body = {"domain_names": [name], "forward_scheme": "http", **ADMIN, "certificate_id": 0, "ssl_forced": True}
+    body = {"domain_names": [name], "forward_scheme": "http", **SERVICE, "certificate_id": 0, "ssl_forced": True}
     npm.api("POST", "/nginx/proxy-hosts", body)
 
     assert changes(four_steps(npm, site(name, certificate="none"))) == [True, True, False, False]

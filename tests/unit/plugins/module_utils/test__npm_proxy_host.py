@@ -14,6 +14,7 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_certific
     Certificate,
     parse_certificate,
 )
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_own_admin import AccessList
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_proxy_host import (
     PENDING,
     HostStep,
@@ -195,7 +196,7 @@ def test_an_unknown_certificate_is_refused_with_those_there_are() -> None:
 
 def test_an_unknown_access_list_is_refused_with_those_there_are() -> None:
     with pytest.raises(NpmError, match=r'no access list "admin" for a\.example\.org.*"admins".*npm_access_lists'):
-        plan(wanted("a.example.org", access_list="admin"), world=World(lists={"admins": 1}))
+        plan(wanted("a.example.org", access_list="admin"), world=World(lists={"admins": AccessList(1)}))
 
 
 def test_a_prediction_takes_missing_references_as_made_by_an_earlier_task() -> None:
@@ -293,6 +294,7 @@ def test_a_fresh_row_without_a_verdict_is_no_error() -> None:
         (wanted("a.example.org", forward_port=0), "forward_port 0 of a.example.org is no port"),
         (wanted("a.example.org", forward_port=65536), "forward_port 65536"),
         (wanted("*.example.org", certificate="letsencrypt"), "wildcard"),
+        (wanted("a.example.org", forward_host="127.0.0.1", forward_port=81), "administration .* on the internet"),
     ],
 )
 def test_a_host_that_cannot_work_is_refused_before_anything_is_asked(host: WantedHost, message: str) -> None:
@@ -309,8 +311,39 @@ def test_a_wildcard_with_a_certificate_by_name_is_fine() -> None:
     check_wanted([wanted("*.example.org", certificate="wild")])
 
 
+ADMIN = {"forward_host": "127.0.0.1", "forward_port": 81, "access_list": "admins"}
+
+
+def test_the_proxy_s_own_administration_keeps_its_gate_from_run_to_run() -> None:
+    world = World(lists={"admins": AccessList(5, asks_password=True)})
+    created = plan(wanted("a.example.org", **ADMIN), world=world)[0].after
+    assert created is not None
+    row = stored(1, wanted("a.example.org", **ADMIN), access_list_id=5, advanced_config=created.advanced_config)
+    with_row = dataclasses.replace(world, rows=(row,))
+
+    assert plan(wanted("a.example.org", **ADMIN), world=with_row)[0].action == "keep"
+
+
+def test_a_list_of_addresses_needs_no_gate() -> None:
+    world = World(lists={"admins": AccessList(5, rules=("allow 192.0.2.0/24;",))})
+    step = plan(wanted("a.example.org", **ADMIN), world=world)[0]
+
+    assert step.after is not None
+    assert step.after.advanced_config == ""
+
+
+def test_the_secret_of_the_gate_is_in_no_diff() -> None:
+    world = World(lists={"admins": AccessList(5, asks_password=True)})
+    step = plan(wanted("a.example.org", **ADMIN), world=world)[0]
+
+    assert step.after is not None
+    secret = step.after.advanced_config.partition("npm_gate=")[2].partition(";")[0]
+    assert len(secret) >= 32
+    assert secret not in str(show(step.after, world))
+
+
 def test_a_diff_speaks_of_names_not_numbers() -> None:
-    world = World(certificates=(certificate(3, "a.example.org"),), lists={"admins": 5})
+    world = World(certificates=(certificate(3, "a.example.org"),), lists={"admins": AccessList(5)})
     step = plan(wanted("a.example.org", certificate="letsencrypt", access_list="admins"), world=world)[0]
     shown = show(step.after, world)
 

@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, Diego Nepomuceno Marcos (@diegonmarcos)
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Nginx Proxy Manager's own administration as a proxied site behind a password. Private.
+
+An access list with users alone makes it unusable: the page sends its token in the header that the browser sends the
+password in, and nginx takes the one for the other (upstream's FAQ and issues 827, 843, 3804). So the page itself asks
+for the password and hands out a cookie, and the API behind it asks for the cookie.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import typing as t
+from dataclasses import dataclass
+
+# Where the administration listens inside the container, and the API behind it.
+_ADDRESSES = ("127.0.0.1", "localhost", "npm")
+_PORTS = (81, 3000)
+_SECRET = re.compile(r'\$cookie_npm_gate != "([A-Za-z0-9_-]{32,})"')
+
+
+@dataclass(frozen=True)
+class AccessList:
+    """What a host needs to know of a list: its number, whether it asks for passwords, and its address rules."""
+
+    id: int
+    asks_password: bool = False
+    satisfy_any: bool = False
+    rules: tuple[str, ...] = ()
+
+
+def is_own_admin(forward_host: str, forward_port: int) -> bool:
+    return forward_host.lower() in _ADDRESSES and forward_port in _PORTS
+
+
+def parse_list(row: dict[str, t.Any]) -> AccessList:
+    return AccessList(
+        id=int(row["id"]),
+        asks_password=bool(row.get("items")),
+        satisfy_any=bool(row.get("satisfy_any")),
+        rules=tuple(f"{client['directive']} {client['address']};" for client in row.get("clients") or ()),
+    )
+
+
+def gate(access_list: AccessList, before: str) -> str:
+    """The lines that let a browser in; the secret in them stays the one that `before` has."""
+    found = _SECRET.search(before)
+    secret = found.group(1) if found else secrets.token_urlsafe(32)
+    rules = [*access_list.rules, "deny all;"] if access_list.rules else []
+    satisfy = "any" if access_list.satisfy_any else "all"
+    page = [
+        'auth_basic "Authorization required";',
+        f"auth_basic_user_file /data/access/{access_list.id};",
+        *rules,
+        f"satisfy {satisfy};",
+        'proxy_set_header Authorization "";',
+        f'add_header Set-Cookie "npm_gate={secret}; Path=/api/; Secure; HttpOnly; SameSite=Strict";',
+        "add_header Strict-Transport-Security $hsts_header always;",
+        "include conf.d/include/proxy.conf;",
+    ]
+    api = [
+        f'if ($cookie_npm_gate != "{secret}") {{ return 401; }}',
+        "add_header Strict-Transport-Security $hsts_header always;",
+        "include conf.d/include/proxy.conf;",
+    ]
+    return "\n".join(["location / {", *_indent(page), "}", "location /api/ {", *_indent(api), "}"])
+
+
+def without_secret(config: str) -> str:
+    """The same lines, fit to be shown."""
+    found = _SECRET.search(config)
+    return config.replace(found.group(1), "(secret)") if found else config
+
+
+def _indent(lines: t.Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
