@@ -12,7 +12,7 @@ from npm import Answer, Npm, Start, docker, eventually
 
 @pytest.fixture(scope="module")
 def npm(start: Start, acme: dict[str, str]) -> Npm:
-    stand_in = start(acme, named=("files",))
+    stand_in = start(acme, named=("expiring", "files"))
     stand_in.set_up()
     return stand_in
 
@@ -180,3 +180,20 @@ def test_a_failed_order_explains_itself_in_the_debug_part(npm: Npm) -> None:
 
 def test_names_of_containers_are_looked_up_through_dockers_dns(npm: Npm) -> None:
     assert "resolver 127.0.0.11 valid=10s;" in npm.inside("cat", "/run/nginx/resolvers.conf").replace("  ", " ")
+
+
+def test_a_certificate_near_its_end_is_renewed_without_being_asked(npm: Npm) -> None:
+    order = {"provider": "letsencrypt", "domain_names": ["expiring.example.com"], "meta": {}}
+    number = npm.ok("POST", "/nginx/certificates", order)["id"]
+    statement = f"update certificate set expires_on = datetime('now', '+29 days') where id = {number}"
+    script = f"import sqlite3; sqlite3.connect('/data/database.sqlite', isolation_level=None).execute({statement!r})"
+    npm.inside("python3", "-c", script)
+    near = npm.ok("GET", f"/nginx/certificates/{number}")["expires_on"]
+
+    # The hourly look at all certificates also happens at start.
+    npm.restart()
+
+    renewed = f"/etc/letsencrypt/archive/npm-{number}/privkey2.pem"
+    assert eventually(lambda: npm.inside("ls", renewed, check=False) == renewed, seconds=30)
+    npm.wait_until_up()
+    assert eventually(lambda: npm.ok("GET", f"/nginx/certificates/{number}")["expires_on"] > near, seconds=10)

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ def test() -> None:
 def reload() -> None:
     """Ask the master process to reload. As upstream, return before the workers have been replaced."""
     test()
+    _signal_reload()
+
+
+def _signal_reload() -> None:
     _nginx("-s", "reload")
 
 
@@ -45,10 +51,8 @@ def configure(database: Database, table: str, host: Row) -> Row:
     A configuration that was broken before is an error 500 and nothing is written, not even a repair.
     """
     with LOCK:
-        try:
+        with _as_500():
             test()
-        except NginxError as error:
-            raise internal(str(error)) from None
         delete(table, host["id"])
         write_host(table, host)
         try:
@@ -59,7 +63,8 @@ def configure(database: Database, table: str, host: Row) -> Row:
             delete(table, host["id"])
         meta = {**host["meta"], **verdict}
         database.patch(table, host["id"], {"meta": meta})
-        _reload_or_500()
+        with _as_500():
+            _signal_reload()
     return meta
 
 
@@ -67,19 +72,20 @@ def remove(table: str, host_id: int) -> None:
     """Stop serving a host."""
     with LOCK:
         delete(table, host_id)
-        _reload_or_500()
-
-
-def _reload_or_500() -> None:
-    try:
-        reload()
-    except NginxError as error:
-        raise internal(str(error)) from None
+        reload_or_500()
 
 
 def reload_or_500() -> None:
-    with LOCK:
-        _reload_or_500()
+    with LOCK, _as_500():
+        reload()
+
+
+@contextmanager
+def _as_500() -> Iterator[None]:
+    try:
+        yield
+    except NginxError as error:
+        raise internal(str(error)) from None
 
 
 def delete(table: str, host_id: int) -> None:
