@@ -40,7 +40,6 @@ OFTEN_EXPOSED = (
 
 _AT_ONCE = 100
 _SITES_AT_ONCE = 20
-_LARGEST_HEAD = 65536
 _LEGACY = {"TLS 1.0": 0x0301, "TLS 1.1": 0x0302}
 _REDIRECTS = (301, 302, 303, 307, 308)
 # X509_V_FLAG_NO_CHECK_TIME: to read an expired certificate, not to trust it.
@@ -284,7 +283,7 @@ async def _look_at(address: str, site: Site, timeout: float, minimum_days: int) 
             )
     except TimeoutError:
         look.problems.append(
-            (None, f"{site.name} takes longer than {3 * timeout:.0f} s to answer: is the box overloaded?")
+            (None, f"{site.name} takes longer than {3 * timeout:g} s to answer: is the box overloaded?")
         )
     return look
 
@@ -403,7 +402,7 @@ async def _look_at_answer(address: str, look: SiteState, timeout: float) -> None
         answer = await _ask(address, site, site.port, _unverified("http/1.1"), timeout)
     except TimeoutError:
         problems.append(
-            (None, f"{site.name} gives no answer by HTTPS within {2 * timeout:.0f} s: see its container's log.")
+            (None, f"{site.name} gives no answer by HTTPS within {2 * timeout:g} s: see its container's log.")
         )
         return
     except ssl.SSLError:
@@ -469,13 +468,13 @@ async def _ask(address: str, site: Site, port: int, context: ssl.SSLContext | No
     )
     async with asyncio.timeout(2 * timeout):
         reader, writer = await asyncio.open_connection(
-            address, port, ssl=context, server_hostname=site.name if context else None, limit=_LARGEST_HEAD
+            address, port, ssl=context, server_hostname=site.name if context else None
         )
         try:
             writer.write(request.encode())
             try:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            except asyncio.LimitOverrunError as error:
+            except asyncio.LimitOverrunError as error:  # after 64 KiB
                 raise ValueError("endless head") from error
         finally:
             writer.transport.abort()

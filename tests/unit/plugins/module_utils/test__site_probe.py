@@ -28,6 +28,7 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._site_probe i
     ProbeError,
     Report,
     SiteState,
+    client_hello,
     name_matches,
     parse_ports,
     parse_sites,
@@ -568,6 +569,30 @@ def test_a_server_that_speaks_only_old_tls_is_told_both_ways(visit: Visit, autho
     assert [f"{NAME} refuses" in said(state)[0], f"{NAME} accepts" in said(state)[1]] == [True, True]
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_a_version_the_server_falls_back_from_is_not_one_it_speaks(visit: Visit, authority: Authority) -> None:
+    state = visit(old(authority, ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1))
+
+    assert state.legacy["TLS 1.0"] == "accepted"
+    assert state.legacy["TLS 1.1"] != "accepted"
+
+
+def test_an_offer_names_the_site_but_never_an_address() -> None:
+    assert b"site.test" in client_hello(0x0301, "site.test")
+    assert b"192.0.2.1" not in client_hello(0x0301, "192.0.2.1")
+
+
+def test_a_server_that_is_slow_at_every_step_is_given_up(visit: Visit, authority: Authority) -> None:
+    context = authority.context()
+    context.sni_callback = lambda *_unused: time.sleep(0.8)
+    begin = time.monotonic()
+
+    state = visit(context, ca="")
+
+    assert f"{NAME} takes longer than 1.5 s to answer: is the box overloaded?" in said(state)
+    assert time.monotonic() - begin < 3
+
+
 def test_a_web_server_without_tls_on_the_port_is_no_site(visit: Visit) -> None:
     with serving(Web()) as port:
         state = visit(port=port)
@@ -660,6 +685,10 @@ def test_the_status_is_compared_with_what_is_expected(
 
     assert len(problems) == (0 if text is None else 1)
     assert text is None or problems[0].startswith(text)
+
+
+def test_an_error_page_need_not_send_hsts(visit: Visit) -> None:
+    assert len(said(visit(https=Web(502)))) == 1
 
 
 def test_a_path_is_asked_for(visit: Visit) -> None:
