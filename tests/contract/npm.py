@@ -77,7 +77,7 @@ class Npm:
             headers["Content-Type"], payload = _multipart(parts)
         elif body is not None:
             headers["Content-Type"], payload = "application/json", json.dumps(body).encode()
-        return self._request(81, method, f"/api{path}", headers, payload)
+        return self.send(81, method, f"/api{path}", headers, payload)
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """Call the API, insist on success and return the decoded answer."""
@@ -87,7 +87,7 @@ class Npm:
 
     def web(self, host: str, path: str = "/", *, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
         """Ask port 80 for a host."""
-        return self._request(80, method, path, {"Host": host, **(headers or {})})
+        return self.send(80, method, path, {"Host": host, **(headers or {})})
 
     def tls(self, host: str, path: str = "/", *, headers: dict[str, str] | None = None) -> Answer:
         """Ask port 443 for a host, its name in the handshake; the certificate is not checked here."""
@@ -187,9 +187,7 @@ class Npm:
         target = {"forward_scheme": "http", "forward_host": "up", "forward_port": 8080}
         return self.ok("POST", "/nginx/proxy-hosts", {"domain_names": list(names), **target, **options})
 
-    def _request(
-        self, port: int, method: str, path: str, headers: dict[str, str], payload: bytes | None = None
-    ) -> Answer:
+    def send(self, port: int, method: str, path: str, headers: dict[str, str], payload: bytes | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port(port), timeout=90)
         try:
             return _exchange(connection, method, path, headers, payload)

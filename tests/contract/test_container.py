@@ -18,7 +18,7 @@ def npm(start: Start, acme: dict[str, str]) -> Npm:
 
 
 def test_says_that_it_is_a_stand_in(npm: Npm, image: str) -> None:
-    page = npm._request(81, "GET", "/", {})
+    page = npm.send(81, "GET", "/", {})
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
 
     assert "This is not Nginx Proxy Manager" in page.text

@@ -1,4 +1,4 @@
-"""The stand-in answers a recorded session with the real software as the real software did.
+"""The stand-in answers recorded requests as the real software did.
 
 One instance, from an empty database, gets every recorded request in order; then each answer is compared with the
 recorded one, and with the published description of the API.

@@ -26,28 +26,27 @@ def validate(schema: Schema, body: Any) -> Any:
 
 
 def _check(schema: Schema, value: Any, where: str, problems: list[str]) -> Any:
+    # A wrong type is reported beside the other violations, not instead of them.
     if "type" in schema:
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         coerced = _coerce(types, value)
         if coerced is _ABSENT:
             problems.append(f"{where} must be {','.join(types)}")
-            return value
-        value = coerced
-    if isinstance(value, bool):
-        pass
-    elif isinstance(value, int | float):
-        _check_number(schema, value, where, problems)
-    elif isinstance(value, str):
-        _check_string(schema, value, where, problems)
+        else:
+            value = coerced
     if "enum" in schema and value not in schema["enum"]:
         problems.append(f"{where} must be equal to one of the allowed values")
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
             value = _check_alternatives(keyword, schema[keyword], value, where, problems)
-    if isinstance(value, list):
+    if isinstance(value, str):
+        _check_string(schema, value, where, problems)
+    elif isinstance(value, list):
         _check_array(schema, value, where, problems)
     elif isinstance(value, dict):
         _check_object(schema, value, where, problems)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _check_number(schema, value, where, problems)
     return value
 
 
@@ -89,14 +88,20 @@ def _check_array(schema: Schema, value: list[Any], where: str, problems: list[st
         problems.append(f"{where} must NOT have more than {schema['maxItems']} items")
     if "minItems" in schema and len(value) < schema["minItems"]:
         problems.append(f"{where} must NOT have fewer than {schema['minItems']} items")
-    if schema.get("uniqueItems"):
-        twins = [(i, j) for i in range(len(value)) for j in range(i) if value[i] == value[j]]
-        if twins:
-            later, earlier = twins[-1]
-            problems.append(f"{where} must NOT have duplicate items (items ## {earlier} and {later} are identical)")
     if "items" in schema:
         for index, item in enumerate(value):
             value[index] = _check(schema["items"], item, f"{where}/{index}", problems)
+    if schema.get("uniqueItems"):
+        seen: dict[str, int] = {}
+        for index in reversed(range(len(value))):
+            item = value[index]
+            if not isinstance(item, str):
+                continue
+            if item in seen:
+                pair = f"## {seen[item]} and {index}"
+                problems.append(f"{where} must NOT have duplicate items (items {pair} are identical)")
+                break
+            seen[item] = index
 
 
 def _check_object(schema: Schema, value: dict[str, Any], where: str, problems: list[str]) -> None:
@@ -127,7 +132,7 @@ def _coerce(types: list[str], value: Any) -> Any:
 def _to_number(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return int(bool(value))
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and value.strip() and value.isascii():
         try:
             number = float(value)
         except ValueError:
