@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import resource
 import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterable
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 1.0
+CONNECTIONS = 4000
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +26,13 @@ def variables(host: Host) -> dict[str, Any]:
     found = host.ansible.get_variables()
     assert isinstance(found, dict)
     return found
+
+
+@pytest.fixture(scope="module")
+def inventory(request: pytest.FixtureRequest) -> Path:
+    """The folder of this scenario's inventory on this machine."""
+    scenario = request.path.parents[1]
+    return scenario.parents[1] / ".cache/molecule" / scenario.name
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +50,19 @@ async def _is_open(address: str, port: int, gate: asyncio.Semaphore) -> bool:
     async with gate:
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), CONNECT_SECONDS)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             return False
         writer.close()
         return True
 
 
 async def _open_ports(address: str, ports: Iterable[int]) -> set[int]:
-    gate = asyncio.Semaphore(4000)
+    # Too few descriptors must not look like closed ports.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    gate = asyncio.Semaphore(min(CONNECTIONS, most // 2))
     numbers = list(ports)
     answers = await asyncio.gather(*(_is_open(address, port, gate) for port in numbers))
     return {port for port, is_open in zip(numbers, answers, strict=True) if is_open}
