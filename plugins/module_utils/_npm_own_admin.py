@@ -3,8 +3,8 @@
 """Nginx Proxy Manager's own administration as a proxied site behind a password. Private.
 
 An access list with users alone makes it unusable: the page sends its token in the header that the browser sends the
-password in, and nginx takes the one for the other (upstream's FAQ and issues 827, 843, 3804). So the page itself asks
-for the password and hands out a cookie, and the API behind it asks for the cookie.
+password in, and nginx takes the one for the other (upstream's FAQ and issues 827, 843, 3804). So a good password earns
+a cookie, which counts as the password from then on.
 """
 
 from __future__ import annotations
@@ -48,23 +48,24 @@ def gate(access_list: AccessList, before: str) -> str:
     found = _SECRET.search(before)
     secret = found.group(1) if found else secrets.token_urlsafe(32)
     rules = [*access_list.rules, "deny all;"] if access_list.rules else []
-    satisfy = "any" if access_list.satisfy_any else "all"
-    page = [
+    proxy = ["add_header Strict-Transport-Security $hsts_header always;", "include conf.d/include/proxy.conf;"]
+    with_cookie = [
+        "error_page 418 = @password;",
+        f'if ($cookie_npm_gate != "{secret}") {{ return 418; }}',
+        # Where either is enough, the cookie stands for the password.
+        *([] if access_list.satisfy_any else rules),
+        *proxy,
+    ]
+    with_password = [
         'auth_basic "Authorization required";',
         f"auth_basic_user_file /data/access/{access_list.id};",
         *rules,
-        f"satisfy {satisfy};",
+        f"satisfy {'any' if access_list.satisfy_any else 'all'};",
         'proxy_set_header Authorization "";',
-        f'add_header Set-Cookie "npm_gate={secret}; Path=/api/; Secure; HttpOnly; SameSite=Strict";',
-        "add_header Strict-Transport-Security $hsts_header always;",
-        "include conf.d/include/proxy.conf;",
+        f'add_header Set-Cookie "npm_gate={secret}; Path=/; Secure; HttpOnly; SameSite=Strict";',
+        *proxy,
     ]
-    api = [
-        f'if ($cookie_npm_gate != "{secret}") {{ return 401; }}',
-        "add_header Strict-Transport-Security $hsts_header always;",
-        "include conf.d/include/proxy.conf;",
-    ]
-    return "\n".join(["location / {", *_indent(page), "}", "location /api/ {", *_indent(api), "}"])
+    return "\n".join(["location / {", *_indent(with_cookie), "}", "location @password {", *_indent(with_password), "}"])
 
 
 def without_secret(config: str) -> str:

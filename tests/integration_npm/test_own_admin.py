@@ -22,7 +22,7 @@ def test_a_stranger_sees_neither_the_page_nor_the_api(admin: Instance) -> None:
     assert admin.page(NAME, tls=True).status == 401
     assert admin.page(NAME, "/api/", tls=True).status == 401
     assert admin.page(NAME, "/api/", tls=True, headers={"Cookie": "npm_gate="}).status == 401
-    assert admin.page(NAME, "/api/", tls=True, user="ana:sesame").status == 401
+    assert admin.page(NAME, "/api/", tls=True, user="ana:wrong").status == 401
 
 
 def test_the_password_opens_the_page_and_the_page_its_api_with_a_token_of_its_own(admin: Instance) -> None:
@@ -32,10 +32,14 @@ def test_the_password_opens_the_page_and_the_page_its_api_with_a_token_of_its_ow
     token = admin.run("npm_setup")["token"]
 
     assert page.status == 200
-    assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/api/"} <= set(cookie.split("; "))
+    assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
     assert admin.page(NAME, "/api/", tls=True, headers=sent).status == 200
     bearer = {**sent, "Authorization": f"Bearer {token}"}
     assert admin.page(NAME, "/api/users/me", tls=True, headers=bearer).status == 200
+
+
+def test_a_refused_password_earns_no_cookie(admin: Instance) -> None:
+    assert "set-cookie" not in admin.page(NAME, tls=True, user="ana:wrong").headers
 
 
 def test_the_page_keeps_its_hsts(admin: Instance) -> None:

@@ -1,0 +1,141 @@
+"""What the role npm refuses before anything changes, each with one sentence that names the variable and the remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+
+HOST = {"domain_names": ["www.example.org"], "forward_host": "web", "forward_port": 80}
+GOOD: dict[str, Any] = {
+    "servers_domain": "example.org",
+    "servers_admin_email": "admin@example.org",
+    "servers_services": ["npm"],
+    "servers_root": "/opt/servers",
+    "npm_admin_password": "long enough",
+    "npm_proxy_hosts": [HOST],
+}
+
+
+def host(**fields: Any) -> dict[str, Any]:
+    return {"npm_proxy_hosts": [{**HOST, **fields}]}
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a name that is no domain": (host(domain_names=["localhost"]), '"localhost", which is no full domain name'),
+    "an underscore in a name": (host(domain_names=["a_b.example.org"]), '"a_b.example.org", which is no full'),
+    "an address for a name": (host(domain_names=["192.0.2.1"]), '"192.0.2.1", which is no full domain name'),
+    "no name at all": (host(domain_names=[]), "has a host without domain_names"),
+    "a name in two hosts": (
+        {"npm_proxy_hosts": [HOST, {**HOST, "domain_names": ["b.example.org", "WWW.example.org"]}]},
+        '"www.example.org" twice: leave it in one host',
+    ),
+    "a port too high": (host(forward_port=70000), "the forward_port 70000, which is no port"),
+    "port zero in a location": (
+        host(locations=[{"path": "/a", "forward_host": "a", "forward_port": 0}]),
+        "the forward_port 0, which is no port",
+    ),
+    "an unknown access list": (
+        host(access_list="admins"),
+        'the access list "admins" for www.example.org, which is not in npm_access_lists',
+    ),
+    "a list that is to be removed": (
+        {**host(access_list="old"), "npm_access_lists": [{"name": "old", "state": "absent"}]},
+        'the access list "old" for www.example.org, which is not in npm_access_lists',
+    ),
+    "a list twice": (
+        {"npm_access_lists": [{"name": "a", "allow": ["192.0.2.1"]}, {"name": "a", "allow": ["192.0.2.2"]}]},
+        'npm_access_lists has "a" twice',
+    ),
+    "an unknown certificate": (
+        host(certificate="office"),
+        'the certificate "office", which is not in npm_certificates',
+    ),
+    "a short password": ({"npm_admin_password": "short"}, "npm_admin_password has 5 characters: use 8 to 64"),
+    "an account that is no address": ({"npm_admin_email": "admin"}, 'npm_admin_email is "admin", which is no mail'),
+    "a redirect to nowhere": ({"npm_default_site": "redirect"}, "give npm_default_site_url"),
+    "an empty page": ({"npm_default_site": "html"}, "give the page in npm_default_site_html"),
+    "an ACME server in clear": ({"npm_acme_server": "http://acme"}, "starting with https://"),
+    "the path of a certificate": ({"npm_acme_ca": "/etc/ca.pem"}, "give its PEM text, not a path"),
+    "too little memory": ({"npm_memory_limit": 96}, "npm_memory_limit is 96"),
+    "a variable that does not exist": ({"npm_proxy_host": []}, "npm_proxy_host is no variable of npm"),
+}
+
+FINE: dict[str, dict[str, Any]] = {
+    "all that is needed": {},
+    "a wildcard with its certificate": {
+        **host(domain_names=["*.example.org"], certificate="Wild"),
+        "npm_certificates": [{"name": "wild", "provider": "custom"}],
+    },
+    "a site behind a list": {
+        **host(access_list="admins"),
+        "npm_access_lists": [{"name": "admins", "allow": ["192.0.2.1"]}],
+    },
+    "the state of the art with everything wrong but absent": {
+        "servers_services": [],
+        **host(domain_names=["localhost"]),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the role says to each case; one play for all of them, each on a host of its own."""
+    folder = tmp_path_factory.mktemp("play")
+    role = ROOT / "roles/npm"
+    given = {
+        **yaml.safe_load((role / "defaults/main.yml").read_text()),
+        "role_path": str(role),
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+    }
+    cases = {name: values for name, (values, _) in BAD.items()} | FINE
+    names = {name: f"case{number}" for number, name in enumerate(cases)}
+    hosts = {names[name]: {**given, **GOOD, **values} for name, values in cases.items()}
+    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    collect = "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'said'))) | to_json }}"
+    play = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": [str(role / "vars/main.yml")],
+            "tasks": [
+                {"ansible.builtin.set_fact": {"said": ""}},
+                {
+                    "block": [{"ansible.builtin.include_tasks": str(role / "tasks/validate.yml")}],
+                    "rescue": [{"ansible.builtin.set_fact": {"said": "{{ ansible_failed_result.msg }}"}}],
+                },
+                {
+                    "ansible.builtin.copy": {"content": collect, "dest": str(folder / "said.json"), "mode": "0600"},
+                    "run_once": True,
+                },
+            ],
+        }
+    ]
+    (folder / "play.json").write_text(json.dumps(play))
+    command = [ROOT / ".venv/bin/ansible-playbook", "-i", folder / "hosts.json", folder / "play.json"]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "said.json").read_text())
+    return {name: found[place] for name, place in names.items()}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_one_sentence(said: dict[str, str], case: str) -> None:
+    assert BAD[case][1] in said[case]
+    assert ": " in said[case]
+    assert said[case].endswith(".")
+    assert "\n" not in said[case]
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_good_input_passes(said: dict[str, str], case: str) -> None:
+    assert said[case] == ""
