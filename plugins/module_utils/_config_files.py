@@ -366,7 +366,7 @@ def _validate_only(changes: Sequence[Change], run: Runner, directory: Path) -> l
                 # On a host where not even the present file passes, what an earlier task would have prepared is missing.
                 if _present_file_passes(change, run):
                     raise
-                warnings.append(f"{error} This may come from what check mode has not set up.")
+                warnings.append(f"This may only be because check mode has set nothing up before: {error}")
             finally:
                 undo.run()
     return warnings

@@ -244,7 +244,11 @@ async def _port_state(address: str, port: Port, timeout: float) -> PortState:
 
 async def _connect(address: str, port: int, timeout: float) -> tuple[str, str]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
+    try:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ProbeError(f"This machine cannot open as many connections as probing takes: {error.strerror}.") from error
+    with connection:
         connection.setblocking(False)
         try:
             async with asyncio.timeout(timeout):
@@ -256,10 +260,6 @@ async def _connect(address: str, port: int, timeout: float) -> tuple[str, str]:
         except OSError as error:
             if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
                 return "filtered", "no route"
-            if error.errno == errno.EMFILE:
-                raise ProbeError(
-                    "This machine allows too few open files to probe: raise `ulimit -n` to 1024."
-                ) from error
             return "filtered", "rejected"
         return "open", ""
 

@@ -351,6 +351,29 @@ def test_ports_that_make_no_sense_are_refused(open_ports: list[dict[str, Any]], 
         parse_ports(open_ports, closed, [])
 
 
+FEW_DESCRIPTORS = """
+import asyncio, resource
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._site_probe import *
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+try:
+    asyncio.run(probe("127.0.0.1", parse_ports([], None, []), []))
+except ProbeError as error:
+    print(error)
+"""
+
+
+def test_a_machine_with_too_few_descriptors_says_so_and_calls_no_port_closed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    assert done.stdout == "This machine cannot open as many connections as probing takes: Too many open files.\n"
+
+
 FIREWALLED = """
 import asyncio, json, subprocess, sys, time, socket
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._site_probe import *
