@@ -42,7 +42,8 @@ def run_module(tmp_path: Path) -> RunModule:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"},
+            # Newer versions of Ansible return the invocation only when asked to.
+            env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_INJECT_INVOCATION": "1"},
             capture_output=True,
             text=True,
             check=False,
