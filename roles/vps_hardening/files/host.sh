@@ -122,7 +122,7 @@ rsa_is_short() {
 }
 
 strong_moduli() {
-    awk '$5 >= 3071' /etc/ssh/moduli
+    awk '$5 ~ /^[0-9]+$/ && $5 >= 3071' /etc/ssh/moduli
 }
 
 wrong_modes() {
@@ -145,6 +145,8 @@ todo() {
 }
 
 check() {
+    # sshd cannot even test its settings without this folder, which is gone while its service is stopped.
+    [ -d /run/sshd ] || mkdir -m 0755 /run/sshd
     # shellcheck disable=SC1091
     say os "$(. /etc/os-release && echo "$ID-$VERSION_ID")"
     say container "$(in_container && echo yes || echo no)"
@@ -158,6 +160,7 @@ check() {
     say guard "$(if [ -x /usr/local/sbin/servers-guard ]; then /usr/local/sbin/servers-guard status; else echo missing; fi)"
     say todo "$(todo | words)"
     say kex "$(ssh -Q kex | words)"
+    say penalties "$(/usr/sbin/sshd -T 2>/dev/null | grep -q '^persourcepenalties ' && echo yes || echo no)"
     say login_defs "$(base64 --wrap=0 /etc/login.defs)"
 }
 
