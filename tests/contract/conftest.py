@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import npm
 import pytest
-from npm import Npm, Start, docker
+from npm import CAPABILITIES, Npm, Start, docker
 
 from testbed import images
 from testbed.docker import ensure_engine
@@ -83,7 +82,7 @@ def start(image: str, network: str) -> Iterator[Start]:
             environment["REQUESTS_CA_BUNDLE"] = "/ca.pem"
         mounts = [word for volume in volumes for word in ("-v", volume)]
         limits = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "160m"]
-        for capability in npm.CAPABILITIES:
+        for capability in CAPABILITIES:
             limits += ["--cap-add", capability]
         names = [word for name in named for word in ("--network-alias", f"{name}.example.com")]
         published = [word for port in (80, 443, 81) for word in ("-p", f"127.0.0.1::{port}")]
@@ -98,8 +97,15 @@ def start(image: str, network: str) -> Iterator[Start]:
         return stand_in
 
     yield begin
-    for stand_in in started:
-        docker("rm", "-fv", stand_in.name, check=False)
+    docker("rm", "-fv", *(stand_in.name for stand_in in started), check=False)
+
+
+@pytest.fixture(scope="session")
+def npm(start: Start) -> Npm:
+    """One that is set up, for tests that leave each other's hosts alone and need no ACME server."""
+    stand_in = start(options=("-p", "127.0.0.1::9993", "-p", "127.0.0.1::9994"))
+    stand_in.set_up()
+    return stand_in
 
 
 def _put(container: str, path: str, text: str) -> None:

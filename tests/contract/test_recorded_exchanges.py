@@ -37,14 +37,18 @@ UNSTABLE = {
 MORE = re.compile(r"\.\.\. \d+ more")
 
 
-@pytest.fixture(scope="session")
-def description(start: Start) -> Any:
-    return start().ok("GET", "/schema", token=None)
+@pytest.fixture(scope="module")
+def stand_in(start: Start, acme: dict[str, str]) -> Npm:
+    return start(acme, named=("analytics", "mail", "sync"))
 
 
-@pytest.fixture(scope="session")
-def answers(start: Start, acme: dict[str, str]) -> list[Answer]:
-    stand_in = start(acme, named=("analytics", "mail", "sync"))
+@pytest.fixture(scope="module")
+def description(stand_in: Npm) -> Any:
+    return stand_in.ok("GET", "/schema", token=None)
+
+
+@pytest.fixture(scope="module")
+def answers(stand_in: Npm) -> list[Answer]:
     return [_replay(stand_in, number, case) for number, case in enumerate(RECORDING)]
 
 

@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from npm import Npm, Start
+from npm import Npm
 
 REFUSALS = json.loads((Path(__file__).parent / "data/refusals.json").read_text(encoding="utf-8"))["refusals"]
-
-
-@pytest.fixture(scope="module")
-def npm(start: Start) -> Npm:
-    stand_in = start()
-    stand_in.set_up()
-    return stand_in
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case['method']} {case['path']}")

@@ -7,15 +7,8 @@ import socket
 import ssl
 
 import pytest
-from npm import Npm, Start, docker, eventually
+from npm import Npm, docker, eventually
 from test_traps import TLS, access_list, uploaded
-
-
-@pytest.fixture(scope="module")
-def npm(start: Start) -> Npm:
-    stand_in = start(options=("-p", "127.0.0.1::9993", "-p", "127.0.0.1::9994"))
-    stand_in.set_up()
-    return stand_in
 
 
 @pytest.fixture(scope="module")
