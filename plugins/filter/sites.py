@@ -58,6 +58,10 @@ def sites(hosts: Iterable[Mapping[str, Any]], certificate: str | None = None, ca
             site: Site = {"name": str(name).lower()}
             if ca:
                 site["ca"] = ca
+            if host.get("ssl_forced") is False:
+                site["redirect"] = False
+            if host.get("hsts") is False:
+                site["hsts"] = False
             if host.get("access_list"):
                 # Nobody gets in without a password or the right address.
                 site["expect_status"] = [401, 403]

@@ -88,6 +88,7 @@ class Container:
     started: str
     restarts: int
     usage: Usage | None
+    health: str | None = None
 
 
 @dataclass
@@ -353,12 +354,14 @@ def _container_row(
         new_oom_kills=kills,
         restarts=container.restarts,
         pressure=usage.pressure,
+        health=container.health,
     )
     return row, kills
 
 
 def _row(name: str, expected: int | None, limit: float | None, verdict: str, **more: Any) -> dict[str, Any]:
-    keys = ("working_set", "anon", "swap", "peak", "percent", "oom_kills", "new_oom_kills", "restarts", "pressure")
+    figures = ("working_set", "anon", "swap", "peak", "percent", "oom_kills", "new_oom_kills", "restarts", "pressure")
+    keys = (*figures, "health")
     row: dict[str, Any] = {"name": name, "verdict": verdict, "expected": expected, "limit": limit}
     return {**row, **dict.fromkeys(keys), **more}
 
@@ -573,6 +576,7 @@ def _container(root: Path, hierarchy: Hierarchy | None, item: Mapping[str, Any],
         started=item["State"].get("StartedAt", ""),
         restarts=item.get("RestartCount", 0),
         usage=usage,
+        health=(item["State"].get("Health") or {}).get("Status"),
     )
 
 

@@ -185,6 +185,10 @@ lines:
       description: How often Docker restarted the container.
       type: int
       returned: measured
+    health:
+      description: What the container's health check says, V(starting), V(healthy) or V(unhealthy).
+      type: str
+      returned: measured
     pressure:
       description: Percent of the last minute in which C(some) or all (C(full)) tasks waited for memory; cgroup v2 only.
       type: dict

@@ -32,3 +32,9 @@ def test_a_private_authority_is_expected_on_every_site() -> None:
 
 def test_a_site_behind_an_access_list_is_expected_to_refuse_a_stranger() -> None:
     assert sites([HOST | {"access_list": "admins"}])[0]["expect_status"] == [401, 403]
+
+
+def test_what_a_host_switches_off_is_not_expected_of_its_site() -> None:
+    assert sites([HOST | {"ssl_forced": False, "hsts": False}]) == [
+        {"name": "www.example.org", "redirect": False, "hsts": False}
+    ]

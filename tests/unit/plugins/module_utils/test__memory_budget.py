@@ -612,3 +612,19 @@ def test_a_memory_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -
         save_state(tmp_path / "state.json", {})
 
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("said", ["healthy", "unhealthy", "starting"])
+def test_what_the_health_check_says_stands_beside_the_memory(host: Host, said: str) -> None:
+    file = host.root / "docker" / "inspect"
+    items = json.loads(file.read_text())
+    for item in items:
+        item["State"]["Health"] = {"Status": said}
+    file.write_text(json.dumps(items))
+
+    lines = host.measure().lines
+    assert {line["health"] for line in lines if line["verdict"] != "not_running" and line["percent"]} == {said}
+
+
+def test_a_container_without_a_health_check_has_no_health(host: Host) -> None:
+    assert {line["health"] for line in host.measure().lines} == {None}
