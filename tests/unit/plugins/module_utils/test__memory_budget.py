@@ -616,7 +616,7 @@ def test_a_memory_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -
 
 @pytest.mark.parametrize("said", ["healthy", "unhealthy", "starting"])
 def test_what_the_health_check_says_stands_beside_the_memory(host: Host, said: str) -> None:
-    file = host.root / "docker" / "inspect"
+    file = host.root / "docker" / "inspect.json"
     items = json.loads(file.read_text())
     for item in items:
         item["State"]["Health"] = {"Status": said}
