@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conftest import EMAIL, PASSWORD, Instance, run_module
 
 NEW_PASSWORD = "another long password"
@@ -48,7 +50,7 @@ def test_a_password_the_api_would_not_take_is_refused(fresh: Instance) -> None:
 
 
 def test_a_check_run_on_a_bare_host_predicts_everything() -> None:
-    nobody = {"url": "http://127.0.0.1:9", "email": EMAIL, "password": PASSWORD, "check": True}
+    nobody: dict[str, Any] = {"url": "http://127.0.0.1:9", "email": EMAIL, "password": PASSWORD, "check": True}
     setup = run_module("npm_setup", **nobody)
     hosts = [{"domain_names": ["a.npmmod.test"], "forward_host": "a", "forward_port": 1, "access_list": "x"}]
 
