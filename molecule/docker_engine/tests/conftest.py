@@ -36,7 +36,7 @@ def play() -> Callable[..., Play]:
 
     def run(*arguments: str, playbook: str = "molecule/docker_engine/service.yml", **variables: Any) -> Play:
         inventory = PROJECT / ".cache/molecule/docker_engine"
-        command = [PROJECT / ".venv/bin/ansible-playbook", "-i", inventory, playbook]
+        command = [str(PROJECT / ".venv/bin/ansible-playbook"), "-i", str(inventory), playbook]
         settings = {
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_FORCE_COLOR": "0",
@@ -84,3 +84,15 @@ def wait_until() -> Callable[[Callable[[], bool], float], bool]:
         return True
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def cut_power() -> Callable[[], None]:
+    """Let the box die without a chance to tidy up, and boot it again."""
+
+    def cut() -> None:
+        subprocess.run(["docker", "kill", "servers-testbed-vps-docker-engine"], check=True, timeout=60)
+        boot = [str(PROJECT / ".venv/bin/python"), "-m", "testbed", "up", "docker-engine"]
+        subprocess.run(boot, cwd=PROJECT, check=True, timeout=300)
+
+    return cut
