@@ -120,7 +120,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         }
     ]
     (folder / "play.json").write_text(json.dumps(play))
-    command = [ROOT / ".venv/bin/ansible-playbook", "-i", folder / "hosts.json", folder / "play.json"]
+    command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(folder / "hosts.json"), str(folder / "play.json")]
     environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
