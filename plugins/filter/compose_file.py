@@ -166,7 +166,8 @@ def _security_options(options: Iterable[str]) -> list[str]:
 def _labels(labels: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     if isinstance(labels, Mapping):
         return dict(labels)
-    return {key: value for key, _, value in (label.partition("=") for label in labels)}
+    parts = (label.partition("=") for label in labels)
+    return {key: value for key, _equals, value in parts}
 
 
 def _mounted(name: str, container: Mapping[str, Any], directory: str) -> list[str]:
@@ -178,7 +179,7 @@ def _mounted(name: str, container: Mapping[str, Any], directory: str) -> list[st
                 continue
             source = str(volume.get("source", "")) if volume.get("type") == "bind" else ""
         else:
-            source, _, target = str(volume).partition(":")
+            source, _colon, target = str(volume).partition(":")
             source = source if target else ""
         if not source.startswith(("./", "../", "/")):
             raise AnsibleFilterError(
