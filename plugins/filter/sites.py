@@ -48,24 +48,20 @@ Site = dict[str, Any]
 
 
 def sites(hosts: Iterable[Mapping[str, Any]], certificate: str | None = None, ca: str = "") -> list[Site]:
-    """Return name, authority (PEM, optional) and expected status (optional) of each name that is served through TLS."""
-    found = []
+    """Return name, authority (PEM) and what is switched off of each name that is served through TLS."""
+    found: list[Site] = []
     for host in hosts:
         kind = host.get("certificate", "letsencrypt")
         if kind == "none" or host.get("enabled") is False or certificate not in (None, kind):
             continue
-        for name in host["domain_names"]:
-            site: Site = {"name": str(name).lower()}
-            if ca:
-                site["ca"] = ca
-            if host.get("ssl_forced") is False:
-                site["redirect"] = False
-            if host.get("hsts") is False:
-                site["hsts"] = False
-            if host.get("access_list"):
-                # Nobody gets in without a password or the right address.
-                site["expect_status"] = [401, 403]
-            found.append(site)
+        site: Site = {"ca": ca} if ca else {}
+        if host.get("ssl_forced") is False:
+            # A site that is served in clear too cannot ask browsers to insist on TLS.
+            site |= {"redirect": False, "hsts": False}
+        if host.get("hsts") is False:
+            site["hsts"] = False
+        # A name with a wildcard stands for any; nobody can ask for it as it is.
+        found += [{"name": str(name).lower(), **site} for name in host["domain_names"] if not str(name).startswith("*")]
     return found
 
 

@@ -26,8 +26,8 @@ def apt_is_busy(root: Path = Path("/")) -> bool:
     """Tell whether another program holds dpkg's front-end lock, as unattended upgrades do after a first boot."""
     lock = root / "var/lib/dpkg/lock-frontend"
     try:
-        # Opened for appending: a POSIX write lock needs a writable descriptor, and the file must keep its content.
-        with lock.open("ab") as handle:
+        # A POSIX write lock needs a writable descriptor; the file is never made, only asked about.
+        with lock.open("r+b") as handle:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -54,6 +54,8 @@ def play(tmp_path: Path, **wrong: Any) -> str:
         ({"servers_ports": [SSH, SSH]}, "has port 22 twice"),
         ({"servers_ports": [SSH, {"port": 70, "name": "x", "service": "gopher"}]}, "unknown service gopher"),
         ({"ansible_port": 2222}, "ansible_port is 2222, which no row of servers_ports keeps open"),
+        ({"npm_purge_data": "false"}, "npm_purge_data is a text, not true or false"),
+        ({"servers_domian": "example.org"}, "servers_domian is no site-wide variable"),
         ({"npm_proxy_hosts": [{"domain_names": ["a_b"], "forward_host": "x", "forward_port": 1}]}, "npm_proxy_hosts"),
         ({"npm_proxy_hosts": [{"domain_names": ["a.example.org"]}]}, "forward_host"),
     ],

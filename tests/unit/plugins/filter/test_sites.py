@@ -30,11 +30,13 @@ def test_a_private_authority_is_expected_on_every_site() -> None:
     assert sites([HOST], ca="PEM") == [{"name": "www.example.org", "ca": "PEM"}]
 
 
-def test_a_site_behind_an_access_list_is_expected_to_refuse_a_stranger() -> None:
-    assert sites([HOST | {"access_list": "admins"}])[0]["expect_status"] == [401, 403]
+def test_a_site_that_does_not_force_tls_neither_redirects_nor_asks_for_hsts() -> None:
+    assert sites([HOST | {"ssl_forced": False}]) == [{"name": "www.example.org", "redirect": False, "hsts": False}]
 
 
-def test_what_a_host_switches_off_is_not_expected_of_its_site() -> None:
-    assert sites([HOST | {"ssl_forced": False, "hsts": False}]) == [
-        {"name": "www.example.org", "redirect": False, "hsts": False}
-    ]
+def test_a_site_without_hsts_is_not_expected_to_ask_for_it() -> None:
+    assert sites([HOST | {"hsts": False}]) == [{"name": "www.example.org", "hsts": False}]
+
+
+def test_a_wildcard_is_no_name_that_can_be_asked_for() -> None:
+    assert sites([HOST | {"domain_names": ["*.example.org", "example.org"]}]) == [{"name": "example.org"}]
