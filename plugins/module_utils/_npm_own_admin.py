@@ -9,13 +9,15 @@ a cookie, which counts as the password from then on.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
+import socket
 import typing as t
 from dataclasses import dataclass
 
 # Where the administration listens inside the container, and the API behind it.
-_ADDRESSES = ("127.0.0.1", "localhost", "npm")
+_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "npm", "npm.proxy"})
 _PORTS = (81, 3000)
 _SECRET = re.compile(r'\$cookie_npm_gate != "([A-Za-z0-9_-]{32,})"')
 
@@ -31,7 +33,26 @@ class AccessList:
 
 
 def is_own_admin(forward_host: str, forward_port: int) -> bool:
-    return forward_host.lower() in _ADDRESSES and forward_port in _PORTS
+    if forward_port not in _PORTS:
+        return False
+    # What follows a slash in there is taken for a path.
+    name = forward_host.partition("/")[0].strip().lower().removesuffix(".")
+    address = _address(name.removeprefix("[").removesuffix("]"))
+    if address is None:
+        return name in _NAMES or name.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        try:
+            # 127.1, 0 and 0x7f000001 are addresses to nginx, since they are to the C library.
+            return ipaddress.IPv4Address(socket.inet_aton(text))
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def parse_list(row: dict[str, t.Any]) -> AccessList:

@@ -156,6 +156,12 @@ def check_wanted(wanted: t.Sequence[WantedHost]) -> None:
                 f"{host.label} would put the administration of Nginx Proxy Manager on the internet: name an "
                 "access_list, or reach it through an SSH tunnel to port 81."
             )
+        for location in host.locations:
+            if is_own_admin(location["forward_host"], location["forward_port"]):
+                raise NpmError(
+                    f"The location {location['path']} of {host.label} would put the administration of Nginx Proxy "
+                    "Manager on the internet: give it a host of its own, with an access_list."
+                )
         if host.certificate == LETSENCRYPT and any(name.startswith("*.") for name in host.domains):
             raise NpmError(
                 f"{host.label} has a wildcard name, which the authority only proves by DNS: make the certificate with "

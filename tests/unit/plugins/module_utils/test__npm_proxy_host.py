@@ -309,6 +309,50 @@ def test_a_host_that_cannot_work_is_refused_before_anything_is_asked(host: Wante
         check_wanted([host])
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.0.0.2",
+        "127.1",
+        "0x7f000001",
+        "0.0.0.0",
+        "0",
+        "::1",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "localhost",
+        "Localhost.",
+        "localhost.localdomain",
+        "npm",
+        "NPM.",
+        "npm.proxy",
+        "127.0.0.1/",
+    ],
+)
+@pytest.mark.parametrize("port", [81, 3000])
+def test_no_spelling_of_its_own_address_publishes_the_administration(address: str, port: int) -> None:
+    with pytest.raises(NpmError, match=r"administration .* on the internet"):
+        check_wanted([wanted("a.example.org", forward_host=address, forward_port=port)])
+
+
+def test_a_location_never_leads_to_the_administration_whatever_protects_the_host() -> None:
+    location = {"path": "/a", "forward_host": "127.0.0.1", "forward_port": 81}
+
+    with pytest.raises(NpmError, match=r"location /a of a\.example\.org .* administration"):
+        check_wanted([wanted("a.example.org", access_list="admins", locations=(location,))])
+
+
+@pytest.mark.parametrize(
+    ("address", "port"), [("127.0.0.1", 8080), ("grafana", 3000), ("192.0.2.1", 81), ("npm.example.org", 81)]
+)
+def test_what_only_resembles_the_administration_is_fine(address: str, port: int) -> None:
+    location = {"path": "/a", "forward_host": address, "forward_port": port}
+
+    check_wanted([wanted("a.example.org", forward_host=address, forward_port=port, locations=(location,))])
+
+
 def test_a_name_in_two_hosts_is_refused() -> None:
     with pytest.raises(NpmError, match=r'"a\.example\.org" is in two hosts'):
         check_wanted([wanted("a.example.org"), wanted("a.example.org", "b.example.org")])
