@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_api import Api, Json, NpmError
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_data import read_data
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_vhost import Vhost, check_online, save_again
 
 _ITOA64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -100,20 +101,18 @@ def read_lists(api: Api) -> list[Json]:
     return list(api.get("/nginx/access-lists?expand=items,clients"))
 
 
-def plan_lists(
-    wanted: t.Iterable[WantedList], rows: t.Sequence[Json], htpasswd_dir: Path | None = None
-) -> list[ListStep]:
-    return [_plan_one(one, rows, htpasswd_dir) for one in wanted]
+def plan_lists(wanted: t.Iterable[WantedList], rows: t.Sequence[Json], data_dir: Path | None = None) -> list[ListStep]:
+    return [_plan_one(one, rows, data_dir) for one in wanted]
 
 
-def _plan_one(wanted: WantedList, rows: t.Sequence[Json], htpasswd_dir: Path | None) -> ListStep:
+def _plan_one(wanted: WantedList, rows: t.Sequence[Json], data_dir: Path | None) -> ListStep:
     # Nothing keeps names unique; the oldest is the one hosts are likely to use.
     row = min((row for row in rows if row["name"] == wanted.name), key=lambda one: int(one["id"]), default=None)
     if not wanted.present:
         return ListStep(wanted, "remove" if row else "keep", row)
     if row is None:
         return ListStep(wanted, "create")
-    hashes = read_htpasswd(htpasswd_dir / str(row["id"])) if htpasswd_dir else None
+    hashes = read_htpasswd(data_dir, int(row["id"])) if data_dir else None
     hints = {str(item["username"]): str(item.get("hint") or "") for item in row.get("items") or ()}
     changed = tuple(
         user
@@ -151,12 +150,18 @@ def apply_lists(api: Api, steps: t.Iterable[ListStep]) -> dict[str, int]:
     return numbers
 
 
-def read_htpasswd(path: Path) -> dict[str, str]:
+def read_htpasswd(data_dir: Path, list_id: int) -> dict[str, str]:
     """The hashes nginx checks against, by user; empty when the file is missing."""
+    name = f"access/{list_id}"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_data(data_dir, name).text.splitlines()
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise NpmError(
+            f"{data_dir / name} cannot be read as a plain file ({error.strerror}), and Nginx Proxy Manager makes "
+            "nothing else there: find out who did, remove it, and run again."
+        ) from error
     pairs = (line.partition(":") for line in lines if ":" in line)
     return {user: digest for user, _colon, digest in pairs}
 

@@ -21,6 +21,7 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_api impo
     NpmError,
     RequestFailed,
 )
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_data import read_data
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_vhost import (
     Vhost,
     check_online,
@@ -195,18 +196,18 @@ def acme_reason(stack: t.Iterable[str]) -> str:
     return " ".join(lines)
 
 
-def certbot_problems(log: Path, since: float) -> str:
+def certbot_problems(data_dir: Path, since: float) -> str:
     """What the authority said about each name in the newest request, if certbot wrote it down after `since`.
 
     Of a failed challenge the API only passes on that it failed; the reason is in certbot's log alone.
     """
     try:
-        if log.stat().st_mtime < since - 2:
-            return ""
-        text = log.read_text(encoding="utf-8", errors="replace")
+        log = read_data(data_dir, "logs/letsencrypt.log")
     except OSError:
         return ""
-    _before, found, report = text.rpartition("reported these problems:")
+    if log.modified < since - 2:
+        return ""
+    _before, found, report = log.text.rpartition("reported these problems:")
     if not found:
         return ""
     report = report.partition("Hint:")[0]
@@ -225,7 +226,7 @@ def acme_remedy(reason: str) -> str:
 
 
 def request_letsencrypt(
-    api: Api, wanted: WantedCertificate, stale: t.Iterable[Certificate] = (), *, log: Path | None = None
+    api: Api, wanted: WantedCertificate, stale: t.Iterable[Certificate] = (), *, data_dir: Path | None = None
 ) -> Certificate:
     """Spends one request at the authority, never two: its limits are counted per week.
 
@@ -247,7 +248,7 @@ def request_letsencrypt(
             ) from error
         return found
     except RequestFailed as error:
-        written = certbot_problems(log, began) if log else ""
+        written = certbot_problems(data_dir, began) if data_dir else ""
         reason = acme_reason(error.stack) or written or "the authority could not reach it or its name is not in DNS."
         raise AcmeError(
             f"No certificate for {wanted.label}: {reason} Remedy: {acme_remedy(reason)}. "
@@ -339,7 +340,9 @@ def _plan_one(wanted: WantedCertificate, existing: t.Sequence[Certificate]) -> C
     return CertificateStep(wanted, "upload" if parts else "keep", found, parts=parts)
 
 
-def apply_certificates(api: Api, steps: t.Iterable[CertificateStep], *, log: Path | None = None) -> list[Certificate]:
+def apply_certificates(
+    api: Api, steps: t.Iterable[CertificateStep], *, data_dir: Path | None = None
+) -> list[Certificate]:
     """Carries the steps out and returns the certificates now present, in order.
 
     A failed request does not keep the others from being done; all failures are raised at the end.
@@ -347,7 +350,7 @@ def apply_certificates(api: Api, steps: t.Iterable[CertificateStep], *, log: Pat
     present, failures = [], []
     for step in steps:
         try:
-            certificate = _apply_one(api, step, log)
+            certificate = _apply_one(api, step, data_dir)
         except AcmeError as error:
             failures.append(str(error))
             continue
@@ -358,7 +361,7 @@ def apply_certificates(api: Api, steps: t.Iterable[CertificateStep], *, log: Pat
     return present
 
 
-def _apply_one(api: Api, step: CertificateStep, log: Path | None) -> Certificate | None:
+def _apply_one(api: Api, step: CertificateStep, data_dir: Path | None) -> Certificate | None:
     wanted, found = step.wanted, step.found
     if step.action == "keep":
         return found
@@ -367,7 +370,7 @@ def _apply_one(api: Api, step: CertificateStep, log: Path | None) -> Certificate
         return None
     if step.action == "request":
         try:
-            return request_letsencrypt(api, wanted, step.stale, log=log)
+            return request_letsencrypt(api, wanted, step.stale, data_dir=data_dir)
         finally:
             # Also after a failure: the request took TLS and password off every host with one of the names.
             check_online(api, save_again(api, read_vhosts(api, names=wanted.domains)))

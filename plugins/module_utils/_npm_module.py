@@ -66,10 +66,10 @@ def api_of(module: AnsibleModule) -> Api:
     )
 
 
-def file_in_data(module: AnsibleModule, name: str) -> Path | None:
-    """A file or folder of the data volume, where the module can see it."""
+def data_dir(module: AnsibleModule) -> Path | None:
+    """The data volume, where the module can see it."""
     folder = module.params["data_dir"]
-    return Path(folder, name) if folder else None
+    return Path(folder) if folder else None
 
 
 def read_or_predict(module: AnsibleModule, api: Api, read: t.Callable[[], T], empty: T) -> T:

@@ -245,7 +245,7 @@ def plan_hosts(
 
 
 def apply_hosts(
-    api: Api, steps: t.Sequence[HostStep], world: World, policy: Policy, *, log: Path | None = None
+    api: Api, steps: t.Sequence[HostStep], world: World, policy: Policy, *, data_dir: Path | None = None
 ) -> list[Json]:
     """Carries the steps out and returns the hosts as they are served afterwards.
 
@@ -266,7 +266,7 @@ def apply_hosts(
                 row = writer.make_ready(step, settings)
                 try:
                     wanted = WantedCertificate(LETSENCRYPT, frozenset(settings.domain_names))
-                    requested = request_letsencrypt(api, wanted, step.stale, log=log).id
+                    requested = request_letsencrypt(api, wanted, step.stale, data_dir=data_dir).id
                     settings = settings.with_certificate(requested)
                 except AcmeError as error:
                     failures.append(str(error))

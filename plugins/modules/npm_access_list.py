@@ -125,8 +125,8 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_module i
     CONNECTION,
     DATA_DIR,
     api_of,
+    data_dir,
     fail,
-    file_in_data,
     read_or_predict,
 )
 
@@ -175,7 +175,7 @@ def main() -> None:
             check_wanted(one)
         api = api_of(module)
         rows: list[Json] = read_or_predict(module, api, lambda: read_lists(api), [])
-        steps = plan_lists(wanted, rows, file_in_data(module, "access"))
+        steps = plan_lists(wanted, rows, data_dir(module))
         numbers = (
             {step.wanted.name: int(step.row["id"]) for step in steps if step.row and step.wanted.present}
             if module.check_mode

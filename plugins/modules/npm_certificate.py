@@ -161,8 +161,8 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_module i
     CONNECTION,
     DATA_DIR,
     api_of,
+    data_dir,
     fail,
-    file_in_data,
     read_or_predict,
 )
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_vhost import lower_names
@@ -230,7 +230,7 @@ def main() -> None:
         present = (
             [step.found for step in steps if step.found and step.wanted.present]
             if module.check_mode
-            else apply_certificates(api, steps, log=file_in_data(module, "logs/letsencrypt.log"))
+            else apply_certificates(api, steps, data_dir=data_dir(module))
         )
     except NpmError as error:
         fail(module, error)

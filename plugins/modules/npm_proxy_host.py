@@ -249,8 +249,8 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_module i
     CONNECTION,
     DATA_DIR,
     api_of,
+    data_dir,
     fail,
-    file_in_data,
     read_or_predict,
 )
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_proxy_host import (
@@ -345,8 +345,9 @@ def main() -> None:
             "before": {step.label: show(step.before, world) for step in todo if step.before},
             "after": {step.label: show(step.after, world) for step in todo if step.after},
         }
-        log = file_in_data(module, "logs/letsencrypt.log")
-        rows = list(world.rows) if module.check_mode else apply_hosts(api, steps, world, policy, log=log)
+        rows = (
+            list(world.rows) if module.check_mode else apply_hosts(api, steps, world, policy, data_dir=data_dir(module))
+        )
     except NpmError as error:
         fail(module, error, changed=changed, diff=diff)
     for names in hsts_contradictions(rows, policy):

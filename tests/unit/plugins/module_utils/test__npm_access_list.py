@@ -61,7 +61,8 @@ def test_a_missing_list_is_created_and_a_diff_shows_no_password() -> None:
 
 def test_a_password_that_looks_alike_is_told_apart_by_the_hash_on_disk(tmp_path: Path) -> None:
     row = {**ROW, "items": [{"username": "u", "hint": "s****"}]}
-    (tmp_path / str(row["id"])).write_text(f"u:{apr1('sesam', 'aBcDeFgH')}\n")
+    (tmp_path / "access").mkdir()
+    (tmp_path / f"access/{row['id']}").write_text(f"u:{apr1('sesam', 'aBcDeFgH')}\n")
 
     assert plan_lists([office(passwords={"u": "super"})], [row])[0].action == "keep"
     step = plan_lists([office(passwords={"u": "super"})], [row], tmp_path)[0]
@@ -70,7 +71,7 @@ def test_a_password_that_looks_alike_is_told_apart_by_the_hash_on_disk(tmp_path:
 
 
 def test_a_user_missing_from_the_file_gets_the_password_again(tmp_path: Path) -> None:
-    assert read_htpasswd(tmp_path / "1") == {}
+    assert read_htpasswd(tmp_path, 1) == {}
     assert plan_lists([office()], [ROW], tmp_path)[0].action == "update"
 
 

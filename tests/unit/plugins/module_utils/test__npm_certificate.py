@@ -148,20 +148,22 @@ Hint: The Certificate Authority failed to download the temporary challenge files
 
 
 def test_the_reason_of_a_failed_challenge_is_taken_from_certbot_s_log(tmp_path: Path) -> None:
-    log = tmp_path / "letsencrypt.log"
+    log = tmp_path / "logs/letsencrypt.log"
+    log.parent.mkdir()
     log.write_text(LOG)
 
-    assert certbot_problems(log, log.stat().st_mtime) == (
+    assert certbot_problems(tmp_path, log.stat().st_mtime) == (
         'a.example.org: Get "http://a.example.org:80/": connect: no route to host (connection). '
         "b.example.org: DNS problem: NXDOMAIN (dns)."
     )
 
 
 def test_a_log_older_than_the_request_explains_nothing(tmp_path: Path) -> None:
-    log = tmp_path / "letsencrypt.log"
+    log = tmp_path / "logs/letsencrypt.log"
+    log.parent.mkdir()
     log.write_text(LOG)
 
-    assert certbot_problems(log, log.stat().st_mtime + 60) == ""
+    assert certbot_problems(tmp_path, log.stat().st_mtime + 60) == ""
     assert certbot_problems(tmp_path / "missing", 0) == ""
 
 
