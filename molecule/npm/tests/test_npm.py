@@ -34,7 +34,7 @@ def site(domain: str) -> str:
 
 @pytest.fixture(scope="module")
 def password() -> str:
-    return (INVENTORY / ".secrets/npm_admin_password").read_text().strip()
+    return (INVENTORY / ".secrets/vps/npm_admin_password").read_text().strip()
 
 
 @pytest.fixture(scope="module")
