@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_access_list import read_htpasswd
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_api import Api, Json, NpmError
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_certificate import (
     AcmeError,
@@ -169,7 +170,7 @@ def check_wanted(wanted: t.Sequence[WantedHost]) -> None:
             )
 
 
-def read_world(api: Api, wanted: t.Sequence[WantedHost]) -> World:
+def read_world(api: Api, wanted: t.Sequence[WantedHost], data_dir: Path | None = None) -> World:
     """One to three requests: hosts always, certificates and lists only when a host names one."""
     present = [host for host in wanted if host.present]
     rows = api.get("/nginx/proxy-hosts?expand=certificate,access_list")
@@ -177,7 +178,11 @@ def read_world(api: Api, wanted: t.Sequence[WantedHost]) -> World:
     lists = None
     if any(host.access_list for host in present):
         rows_of_lists = reversed(api.get("/nginx/access-lists?expand=items,clients"))
-        lists = {str(row["name"]): parse_list(row) for row in rows_of_lists}
+        gated = {host.access_list for host in present if is_own_admin(host.forward_host, host.forward_port)}
+        lists = {}
+        for row in rows_of_lists:
+            hashes = read_htpasswd(data_dir, int(row["id"])) if data_dir and row["name"] in gated else None
+            lists[str(row["name"])] = parse_list(row, hashes)
     return World(tuple(rows), tuple(certificates), lists)
 
 

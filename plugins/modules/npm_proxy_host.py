@@ -14,6 +14,9 @@ description:
   - A certificate that the authority refuses leaves its host on plain HTTP, does not keep the other hosts from being
     done, and fails the task with the authority's reason and the remedy. A later run asks again, once.
   - A change that nginx refuses is taken back and fails the task with what nginx says.
+  - A host that leads to Nginx Proxy Manager's own administration needs an access list. A password then earns a cookie,
+    because the page itself needs the header that passwords are sent in; the next run of this module after a change of
+    the list's users or passwords makes all earlier cookies void.
 author:
   - "Diego Nepomuceno Marcos (@diegonmarcos)"
 extends_documentation_fragment:
@@ -337,7 +340,7 @@ def main() -> None:
         wanted = [wanted_of(one) for one in params["hosts"]]
         check_wanted(wanted)
         api = api_of(module)
-        world = read_or_predict(module, api, lambda: read_world(api, wanted), World())
+        world = read_or_predict(module, api, lambda: read_world(api, wanted, data_dir(module)), World())
         steps = plan_hosts(wanted, world, policy, predict=module.check_mode)
         todo = [step for step in steps if step.action != "keep"]
         changed = bool(todo)

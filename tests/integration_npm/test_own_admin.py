@@ -46,6 +46,38 @@ def test_the_page_keeps_its_hsts(admin: Instance) -> None:
     assert "max-age" in admin.page(NAME, tls=True, user="ana:sesame").headers["strict-transport-security"]
 
 
+def cookie_of(admin: Instance, user: str) -> dict[str, str]:
+    wait_for(lambda: admin.page(NAME, tls=True, user=user).status == 200, f"{user} is not let in")
+    return {"Cookie": admin.page(NAME, tls=True, user=user).headers["set-cookie"].partition(";")[0]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ana": "sesame"}, {"ana": "silver"}),
+        ({"ana": "silver", "ben": "barley"}, {"ana": "silver"}),
+    ],
+    ids=["a changed password", "a removed user"],
+)
+def test_who_is_shut_out_is_so_at_once(admin: Instance, before: dict[str, str], after: dict[str, str]) -> None:
+    def let_in(users: dict[str, str]) -> list[bool]:
+        entries = [{"username": name, "password": password} for name, password in users.items()]
+        admin.run("npm_access_list", lists=[{"name": "admins", "users": entries}], data_dir=str(admin.data))
+        return [bool(admin.hosts(HOST)["changed"]) for _ in range(2)]
+
+    let_in(before)
+    # The last one is the one who goes.
+    cookie = cookie_of(admin, ":".join(list(before.items())[-1]))
+    assert admin.page(NAME, "/api/", tls=True, headers=cookie).status == 200
+
+    assert let_in(after) == [True, False]
+
+    wait_for(
+        lambda: admin.page(NAME, "/api/", tls=True, headers=cookie).status == 401, "the cookie outlives its password"
+    )
+    cookie_of(admin, ":".join(next(iter(after.items()))))
+
+
 def test_a_changed_list_is_followed(admin: Instance) -> None:
     lists = [{"name": "admins", "users": [{"username": "ana", "password": "sesame"}], "allow": ["192.0.2.0/24"]}]
     admin.run("npm_access_list", lists=lists, data_dir=str(admin.data))

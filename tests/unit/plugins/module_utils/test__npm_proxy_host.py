@@ -362,6 +362,10 @@ def test_a_wildcard_with_a_certificate_by_name_is_fine() -> None:
     check_wanted([wanted("*.example.org", certificate="wild")])
 
 
+def gate_secret(config: str) -> str:
+    return config.partition("npm_gate=")[2].partition(";")[0]
+
+
 ADMIN = {"forward_host": "127.0.0.1", "forward_port": 81, "access_list": "admins"}
 
 
@@ -373,6 +377,36 @@ def test_the_proxy_s_own_administration_keeps_its_gate_from_run_to_run() -> None
     with_row = dataclasses.replace(world, rows=(row,))
 
     assert plan(wanted("a.example.org", **ADMIN), world=with_row)[0].action == "keep"
+
+
+@pytest.mark.parametrize("change", [{"accounts": ("ana:new",)}, {"accounts": ("ana:old", "ben:x")}, {"id": 6}])
+def test_the_gate_s_secret_lasts_as_long_as_the_users_of_its_list(change: dict[str, t.Any]) -> None:
+    old = AccessList(5, asks_password=True, accounts=("ana:old",))
+    host = wanted("a.example.org", **ADMIN)
+    created = plan(host, world=World(lists={"admins": old}))[0].after
+    assert created is not None
+    row = stored(1, host, access_list_id=5, advanced_config=created.advanced_config)
+
+    step = plan(host, world=World((row,), lists={"admins": dataclasses.replace(old, **change)}))[0]
+
+    assert step.action == "update"
+    assert step.after is not None
+    assert gate_secret(step.after.advanced_config) != gate_secret(created.advanced_config)
+
+
+def test_a_changed_address_rule_shuts_nobody_out_who_may_still_come_in() -> None:
+    old = AccessList(5, asks_password=True, accounts=("ana:old",))
+    host = wanted("a.example.org", **ADMIN)
+    created = plan(host, world=World(lists={"admins": old}))[0].after
+    assert created is not None
+    row = stored(1, host, access_list_id=5, advanced_config=created.advanced_config)
+    changed = dataclasses.replace(old, rules=("allow 192.0.2.0/24;",))
+
+    step = plan(host, world=World((row,), lists={"admins": changed}))[0]
+
+    assert step.action == "update"
+    assert step.after is not None
+    assert gate_secret(step.after.advanced_config) == gate_secret(created.advanced_config)
 
 
 def test_a_list_of_addresses_needs_no_gate() -> None:
@@ -388,7 +422,7 @@ def test_the_secret_of_the_gate_is_in_no_diff() -> None:
     step = plan(wanted("a.example.org", **ADMIN), world=world)[0]
 
     assert step.after is not None
-    secret = step.after.advanced_config.partition("npm_gate=")[2].partition(";")[0]
+    secret = gate_secret(step.after.advanced_config)
     assert len(secret) >= 32
     assert secret not in str(show(step.after, world))
 
