@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 OLDEST_VERSION = (2, 13, 0)
 # certbot asks the authority, the authority asks us; slow boxes need minutes.
@@ -142,6 +142,25 @@ def multipart(files: t.Mapping[str, str]) -> tuple[bytes, str]:
     return "".join(parts).encode(), f"multipart/form-data; boundary={boundary}"
 
 
+@dataclass(frozen=True)
+class _Request:
+    """One request; only a repeatable one is sent again when nobody knows whether it was carried out."""
+
+    method: str
+    path: str
+    data: bytes | None = field(default=None, repr=False)
+    content_type: str = "application/json"
+    timeout: float = _TIMEOUT
+    repeatable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def _json_request(method: str, path: str, body: Json | None) -> _Request:
+    return _Request(method, path, None if body is None else json.dumps(body).encode())
+
+
 class Api:
     """The API of one instance, as one account, patient with restarts."""
 
@@ -174,7 +193,7 @@ class Api:
         def started(reply: Reply) -> bool:
             return parse_status(reply) is not None
 
-        status = parse_status(self._send_patiently("GET", "/", done=started, patient=patient))
+        status = parse_status(self._send_patiently(_Request("GET", "/"), done=started, patient=patient))
         if status is None:
             raise Unreachable(f"{self.url} answers, but not with the API of Nginx Proxy Manager.")
         check_version(status)
@@ -185,7 +204,7 @@ class Api:
         secret = password or self._password
         if not self.email or not secret:
             raise NpmError("Nginx Proxy Manager refused the token: give email and password, or a fresh token.")
-        reply = self._send_patiently("POST", "/tokens", {"identity": self.email, "secret": secret})
+        reply = self._send_patiently(_json_request("POST", "/tokens", {"identity": self.email, "secret": secret}))
         body = reply.body if isinstance(reply.body, dict) else {}
         if reply.ok and body.get("requires_2fa"):
             raise NpmError(
@@ -205,26 +224,26 @@ class Api:
         self.token, self._token_is_fresh = token, True
 
     def get(self, path: str) -> t.Any:
-        return self._call("GET", path)
+        return self._call(_Request("GET", path))
 
     def put(self, path: str, body: Json) -> Json:
-        return t.cast(Json, self._call("PUT", path, body))
+        return t.cast(Json, self._call(_json_request("PUT", path, body)))
 
     def delete(self, path: str) -> None:
         """Deletes; already gone is as good."""
         try:
-            self._call("DELETE", path)
+            self._call(_Request("DELETE", path))
         except RequestFailed as error:
             if error.status != 404:
                 raise
 
     def post(self, path: str, body: Json | None = None, *, timeout: float = _TIMEOUT) -> t.Any:
         """Sends once; raises Interrupted, after the API is back, when its fate is unknown."""
-        return self._call("POST", path, body, timeout=timeout)
+        return self._call(replace(_json_request("POST", path, body), timeout=timeout, repeatable=False))
 
     def upload(self, path: str, files: t.Mapping[str, str]) -> None:
         data, content_type = multipart(files)
-        self._call("POST", path, data=data, content_type=content_type)
+        self._call(_Request("POST", path, data, content_type, repeatable=False))
 
     def create(self, path: str, body: Json, find: t.Callable[[], Json | None]) -> Json:
         """Creates an object exactly once, even when the API dies half-way: `find` says whether it exists by now."""
@@ -233,76 +252,49 @@ class Api:
         except Interrupted:
             return find() or t.cast(Json, self.post(path, body))
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        *,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-        timeout: float = _TIMEOUT,
-    ) -> t.Any:
+    def _call(self, request: _Request) -> t.Any:
         if self.token is None:
             self.login()
-        repeatable = method != "POST"
         while True:
-            reply = self._send_patiently(
-                method, path, body, data=data, content_type=content_type, timeout=timeout, repeatable=repeatable
-            )
-            if looks_unauthorised(method, reply) and not self._token_is_fresh:
+            reply = self._send_patiently(request)
+            if looks_unauthorised(request.method, reply) and not self._token_is_fresh:
                 self.login()
                 continue
             break
         if not reply.ok:
-            raise _failed(f"{method} {path}", reply, account=self.email)
+            raise _failed(str(request), reply, account=self.email)
         return reply.body
 
     def _send_patiently(
-        self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        *,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-        timeout: float = _TIMEOUT,
-        repeatable: bool = True,
-        patient: bool = True,
-        done: t.Callable[[Reply], bool] | None = None,
+        self, request: _Request, *, patient: bool = True, done: t.Callable[[Reply], bool] | None = None
     ) -> Reply:
         headers = {"Accept": "application/json"}
-        if self.token and path not in ("/", "/tokens"):
+        if self.token and request.path not in ("/", "/tokens"):
             headers["Authorization"] = f"Bearer {self.token}"
-        if body is not None:
-            data = json.dumps(body).encode()
-        if data is not None:
-            headers["Content-Type"] = content_type
+        if request.data is not None:
+            headers["Content-Type"] = request.content_type
         deadline = self._clock() + self.wait
         while True:
-            reply: Reply | None = None
-            trouble = ""
+            # A refused connection alone says that the request was not carried out.
+            uncertain = True
             try:
-                reply = parse_reply(*self._transport(method, path, data, headers, timeout))
-            except ConnectionRefusedError as error:
-                trouble = str(error)
-                if not patient:
-                    raise Unreachable(f"Nothing answers at {self.url} ({trouble}).") from error
+                reply = parse_reply(
+                    *self._transport(request.method, request.path, request.data, headers, request.timeout)
+                )
             except OSError as error:
-                trouble = str(error)
-                if not repeatable:
-                    self._wait_until_back()
-                    raise Interrupted(f"Nginx Proxy Manager went away during {method} {path} ({trouble}).") from error
-            if reply is not None:
+                trouble, uncertain = str(error), not isinstance(error, ConnectionRefusedError)
+                if not (uncertain or patient):
+                    raise Unreachable(f"Nothing answers at {self.url} ({trouble}).") from error
+            else:
                 if reply.status in _GATEWAY_ERRORS:
                     trouble = f"HTTP {reply.status}: nginx answers, the API behind it does not"
-                    if not repeatable:
-                        self._wait_until_back()
-                        raise Interrupted(f"Nginx Proxy Manager restarted during {method} {path}.")
                 elif done is None or done(reply):
                     return reply
                 else:
                     trouble = f"HTTP {reply.status} without the expected JSON"
+            if uncertain and not request.repeatable:
+                self._wait_until_back()
+                raise Interrupted(f"Nginx Proxy Manager went away during {request} ({trouble}).")
             if self._clock() >= deadline:
                 raise Unreachable(
                     f"Nginx Proxy Manager does not answer at {self.url} within {self.wait:g} s ({trouble}): "
@@ -311,7 +303,7 @@ class Api:
             self._sleep(1.0)
 
     def _wait_until_back(self) -> None:
-        self._send_patiently("GET", "/", done=lambda reply: parse_status(reply) is not None)
+        self._send_patiently(_Request("GET", "/"), done=lambda reply: parse_status(reply) is not None)
 
 
 def _failed(what: str, reply: Reply, account: str | None = None) -> RequestFailed:
