@@ -41,14 +41,14 @@ def up(vps: Vps, *, upstream: bool) -> None:
     if not succeeds("docker", "container", "inspect", vps.container):
         base = images.UBUNTU_UPSTREAM if upstream else images.DEBIAN
         _boot(vps, images.build("vps", base=base))
-    elif not _running(vps):
+    elif not running(vps):
         say(f"starting {vps.name} again")
         docker("start", vps.container)
     _wait_for_systemd(vps)
     _write_access(vps)
-    _wait_for_ssh(vps)
-    internet.name_host(vps.domain, _address(vps))
-    _write_host_vars(vps, mirror=not upstream)
+    wait_for_ssh(vps)
+    internet.name_host(vps.domain, address(vps))
+    write_host_vars(vps, mirror=not upstream)
 
 
 def down(vps: Vps) -> None:
@@ -70,21 +70,23 @@ def _boot(vps: Vps, image: str) -> None:
     systemd = ["-e", "container=docker", "-e", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "--cgroupns", "private"]
     disks = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/var/lib/docker"]
     memory = ["--memory", MEMORY, "--memory-swap", MEMORY]
-    place = ["--network", internet.NETWORK, "--ip", _free_address(), "--dns", internet.address(internet.DNS.host)]
+    place = ["--network", internet.NETWORK, "--ip", free_address(), "--dns", internet.address(internet.DNS.host)]
     label = ["--label", "servers.testbed.vps=" + vps.name, "--name", vps.container, "--hostname", vps.name]
     docker("run", "-d", *label, *place, *memory, *may, *systemd, *disks, image)
 
 
-def _running(vps: Vps) -> bool:
+def running(vps: Vps) -> bool:
+    """Tell whether the VPS is switched on."""
     return docker("container", "inspect", "--format", "{{.State.Running}}", vps.container) == "true"
 
 
-def _address(vps: Vps) -> str:
+def address(vps: Vps) -> str:
+    """Return the address of the VPS in the test bed's network."""
     template = '{{(index .NetworkSettings.Networks "' + internet.NETWORK + '").IPAddress}}'
     return docker("container", "inspect", "--format", template, vps.container)
 
 
-def _free_address() -> str:
+def free_address() -> str:
     """Return an address that no VPS has, also none that is only stopped."""
     ids = docker("ps", "-aq", "--filter", "label=servers.testbed.vps").split()
     template = '{{(index .NetworkSettings.Networks "' + internet.NETWORK + '").IPAMConfig.IPv4Address}}'
@@ -97,7 +99,7 @@ def _wait_for_systemd(vps: Vps) -> None:
     state = ""
     deadline = time.monotonic() + BOOT_SECONDS
     while state not in ("running", "degraded"):
-        if time.monotonic() > deadline or not _running(vps):
+        if time.monotonic() > deadline or not running(vps):
             raise TestbedError(f"{vps.name} did not boot (systemd says {state!r}): see `docker logs {vps.container}`")
         time.sleep(0.3)
         command = "systemctl is-system-running || true"
@@ -106,47 +108,60 @@ def _wait_for_systemd(vps: Vps) -> None:
 
 def _write_access(vps: Vps) -> None:
     """Put a throwaway key on the VPS as a provider would, and note the host key as a careful user would."""
-    vps.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not vps.key.exists():
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test bed", "-f", str(vps.key))
+    make_key(vps)
     script = (
         f"install -d -m 0700 -o {USER} -g {USER} /home/{USER}/.ssh && cd /home/{USER}/.ssh"
         f" && cat > authorized_keys && chown {USER}: authorized_keys && chmod 0600 authorized_keys"
     )
     docker("exec", "-i", vps.container, "sh", "-c", script, stdin=vps.key.with_suffix(".pub").read_text())
-    host_key = docker("exec", vps.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
-    (vps.folder / "known_hosts").write_text(f"{_address(vps)} {host_key}\n")
+    write_ssh_config(vps, docker("exec", vps.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
+
+
+def make_key(vps: Vps) -> None:
+    """Make the throwaway key unless there is one."""
+    vps.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not vps.key.exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test bed", "-f", str(vps.key))
+
+
+def write_ssh_config(vps: Vps, host_key: str) -> None:
+    """Write what `ssh -F` needs to log in."""
+    (vps.folder / "known_hosts").write_text(f"{address(vps)} {host_key}\n")
     (vps.folder / "ssh_config").write_text(
-        f"Host {vps.name}\n  HostName {_address(vps)}\n  User {USER}\n  IdentityFile {vps.key}\n"
+        f"Host {vps.name}\n  HostName {address(vps)}\n  User {USER}\n  IdentityFile {vps.key}\n"
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {vps.folder / 'known_hosts'}\n  StrictHostKeyChecking yes\n"
     )
 
 
-def _wait_for_ssh(vps: Vps) -> None:
-    deadline = time.monotonic() + BOOT_SECONDS
+def wait_for_ssh(vps: Vps, *, seconds: float = BOOT_SECONDS) -> None:
+    """Wait until sshd answers, or raise TestbedError."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            with socket.create_connection((_address(vps), 22), timeout=2) as connection:
+            with socket.create_connection((address(vps), 22), timeout=2) as connection:
                 if connection.recv(4).startswith(b"SSH"):
                     return
         except OSError:
             pass
         if time.monotonic() > deadline:
-            raise TestbedError(f"{vps.name} does not answer on port 22: see `docker exec {vps.container} journalctl`")
+            raise TestbedError(
+                f"{vps.name} does not answer on port 22: see `docker logs {vps.container}` and its journal"
+            )
         time.sleep(0.3)
 
 
-def _write_host_vars(vps: Vps, *, mirror: bool) -> None:
+def write_host_vars(vps: Vps, *, mirror: bool) -> None:
+    """Write the variables that Ansible needs to reach the VPS and the small internet around it."""
     known_hosts = vps.folder / "known_hosts"
     values: dict[str, object] = {
-        "ansible_host": _address(vps),
+        "ansible_host": address(vps),
         "ansible_user": USER,
         "ansible_ssh_private_key_file": str(vps.key),
         "ansible_ssh_common_args": (
             f"-o IdentitiesOnly=yes -o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes"
         ),
         "servers_domain": vps.domain,
-        "servers_public_ip": _address(vps),
+        "servers_public_ip": address(vps),
         "servers_private_ca": _known_roots(vps.folder.parent / "acme-roots.pem"),
         "docker_engine_registry_mirrors": [f"http://{internet.MIRROR.domain}:5000"] if mirror else [],
         "npm_acme_server": f"https://{internet.ACME.domain}:14000/dir",
