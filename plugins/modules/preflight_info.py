@@ -26,6 +26,11 @@ options:
     description: The free space of the file system that holds this path, or will hold it, is returned.
     type: path
     default: /
+  look_for:
+    description: Files that are told of where they exist, such as those of a package that would be in the way.
+    type: list
+    elements: path
+    default: []
   resolve:
     description: Names to look up with the box's own resolver.
     type: list
@@ -57,6 +62,11 @@ epoch:
   description: The box's clock, in seconds since 1970.
   returned: success
   type: float
+found:
+  description: Which files of O(look_for) exist.
+  returned: success
+  type: list
+  elements: str
 resolved:
   description: IPv4 addresses of each name in O(resolve), an empty list where there is none.
   returned: success
@@ -76,6 +86,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/"},
+            "look_for": {"type": "list", "elements": "path", "default": []},
             "resolve": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -86,6 +97,7 @@ def main() -> None:
         apt_lists=_preflight.apt_has_lists(),
         disk_free_mb=_preflight.disk_free_mib(Path(module.params["path"])),
         epoch=time.time(),
+        found=[path for path in module.params["look_for"] if Path(path).exists()],
         resolved=_preflight.resolve(module.params["resolve"]),
     )
 
