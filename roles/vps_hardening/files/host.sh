@@ -6,6 +6,7 @@ LC_ALL=C
 export LC_ALL
 
 SWAP=/swapfile
+BRIDGE=/swapfile.bridge
 RSA=/etc/ssh/ssh_host_rsa_key
 MODULI=/etc/ssh/moduli.strong
 SECRET_FILES='/etc/crontab:600 /etc/cron.d:700 /etc/cron.hourly:700 /etc/cron.daily:700 /etc/cron.weekly:700
@@ -103,16 +104,21 @@ users_missing() {
     done
 }
 
+swap_active() {
+    grep -q "^$1 " /proc/swaps
+}
+
+swap_size() {
+    if [ -e "$SWAP" ]; then echo $(($(stat -c %s "$SWAP") / 1048576)); else echo 0; fi
+}
+
 swap_differs() {
     in_container && return 1
-    active=no
-    grep -q "^$SWAP " /proc/swaps && active=yes
-    size=0
-    [ ! -e "$SWAP" ] || size=$(($(stat -c %s "$SWAP") / 1048576))
+    [ ! -e "$BRIDGE" ] || return 0
     if [ "$WANT_SWAP_MB" -eq 0 ]; then
         [ -e "$SWAP" ]
     else
-        [ "$active $size" != "yes $WANT_SWAP_MB" ] || ! grep -q "^$SWAP " /etc/fstab
+        ! swap_active "$SWAP" || [ "$(swap_size)" -ne "$WANT_SWAP_MB" ] || ! grep -q "^$SWAP " /etc/fstab
     fi
 }
 
@@ -134,7 +140,25 @@ wrong_modes() {
     done
 }
 
+# Snaps that somebody installed: with snapd, their data would go.
+snaps() {
+    for folder in /snap/*/; do
+        name=${folder%/}
+        case ${name##*/} in
+            '*' | bin | bare | core* | snapd | oracle-cloud-agent) ;;
+            *) echo "${name##*/}" ;;
+        esac
+    done
+}
+
+# An installed fail2ban that does not run bans nobody, and nothing would tell.
+bans_are_off() {
+    case " $WANT_PACKAGES " in *' fail2ban '*) ;; *) return 1 ;; esac
+    [ -x /usr/bin/fail2ban-server ] && ! systemctl --quiet is-active fail2ban.service
+}
+
 todo() {
+    if bans_are_off; then echo bans; fi
     if [ "$WANT_SWAP" = yes ] && swap_differs; then echo swap; fi
     if [ "$WANT_SSH" = yes ] && rsa_is_short; then echo rsa; fi
     if [ "$WANT_SSH" = yes ] && ! strong_moduli | cmp -s - "$MODULI"; then echo moduli; fi
@@ -157,6 +181,7 @@ check() {
     say users_missing "$(users_missing | words)"
     say time_daemon "$(installed "chrony ntpsec ntp openntpd" | words)"
     say agent "$([ -e /snap/oracle-cloud-agent ] && echo yes || echo no)"
+    say snaps "$(snaps | words)"
     say guard "$(if [ -x /usr/local/sbin/servers-guard ]; then /usr/local/sbin/servers-guard status; else echo missing; fi)"
     say todo "$(todo | words)"
     say kex "$(ssh -Q kex | words)"
@@ -166,32 +191,38 @@ check() {
 
 # --- bringing into order -----------------------------------------------------------------------------------------
 
+make_swap() {
+    free=$(df -Pm / | awk 'NR == 2 {print $4}')
+    [ "$free" -gt $((WANT_SWAP_MB + 512)) ] ||
+        fail "vps_hardening_swap_size_mb: $WANT_SWAP_MB needs $((WANT_SWAP_MB + 512)) MB on /, where $free are free: lower it."
+    rm -f "$1" "$1.new"
+    (umask 077 && fallocate -l "${WANT_SWAP_MB}M" "$1.new") || (umask 077 && dd if=/dev/zero of="$1.new" bs=1M count="$WANT_SWAP_MB")
+    mkswap "$1.new" >/dev/null
+    # Under its name only when it is whole, so that an interrupted run leaves nothing that looks finished.
+    mv -f "$1.new" "$1"
+    swapon --priority 10 "$1"
+}
+
+drop_swap() {
+    if swap_active "$1"; then
+        swapoff "$1" || fail "vps_hardening_swap_size_mb: what is swapped out now does not fit elsewhere: raise it or end something."
+    fi
+    rm -f "$1" "$1.new"
+}
+
+# The kernel lets nobody rename a swap file in use, so another one holds what is swapped out while the first is made anew.
 apply_swap() {
-    umask 077
-    new=$SWAP.new
-    # What an interrupted run left may even be in use.
-    swapoff "$new" 2>/dev/null || true
-    rm -f "$new"
-    if [ "$WANT_SWAP_MB" -gt 0 ]; then
-        free=$(df -Pm / | awk 'NR == 2 {print $4}')
-        [ "$free" -gt $((WANT_SWAP_MB + 512)) ] ||
-            fail "vps_hardening_swap_size_mb: $WANT_SWAP_MB needs $((WANT_SWAP_MB + 512)) MB on /, where $free are free: lower it."
-        fallocate -l "${WANT_SWAP_MB}M" "$new" || dd if=/dev/zero of="$new" bs=1M count="$WANT_SWAP_MB" 2>/dev/null
-        mkswap "$new" >/dev/null
-        # The new one is in use before the old one goes, so that what is swapped out finds room.
-        swapon --priority 10 "$new"
+    if [ "$WANT_SWAP_MB" -gt 0 ] && ! { swap_active "$SWAP" && [ "$(swap_size)" -eq "$WANT_SWAP_MB" ]; }; then
+        if swap_active "$SWAP"; then
+            swap_active "$BRIDGE" || make_swap "$BRIDGE"
+        fi
+        drop_swap "$SWAP"
+        make_swap "$SWAP"
     fi
-    if grep -q "^$SWAP " /proc/swaps; then
-        swapoff "$SWAP" || fail "vps_hardening_swap_size_mb: what is swapped out now does not fit: raise it or end something."
-    fi
+    [ "$WANT_SWAP_MB" -gt 0 ] || drop_swap "$SWAP"
+    drop_swap "$BRIDGE"
     sed -i "\\#^${SWAP}[[:space:]]#d" /etc/fstab
-    chmod 644 /etc/fstab
-    if [ "$WANT_SWAP_MB" -gt 0 ]; then
-        mv -f "$new" "$SWAP"
-        echo "$SWAP none swap sw,pri=10 0 0" >>/etc/fstab
-    else
-        rm -f "$SWAP"
-    fi
+    [ "$WANT_SWAP_MB" -eq 0 ] || echo "$SWAP none swap sw,pri=10 0 0" >>/etc/fstab
     systemctl daemon-reload
 }
 
@@ -213,6 +244,10 @@ apply_modes() {
     for pair in $(wrong_modes); do
         chmod "${pair#*:}" "${pair%:*}"
     done
+}
+
+apply_bans() {
+    systemctl enable --now fail2ban.service
 }
 
 apply_zone() {
