@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_api import (
     Api,
@@ -32,6 +33,11 @@ def check_password(password: str) -> None:
             f"npm_admin_password has {len(password)} characters, Nginx Proxy Manager takes {SHORTEST} to {LONGEST}: "
             "choose one of that length."
         )
+
+
+def was_started(data_dir: Path | None) -> bool:
+    """Whether an instance has worked on this data volume before."""
+    return data_dir is not None and (data_dir / "database.sqlite").exists()
 
 
 def set_up(

@@ -44,6 +44,12 @@ options:
   token:
     description:
       - Not used by this module.
+  data_dir:
+    description:
+      - The data volume, as seen from the host the module runs on.
+      - In check mode an instance with a database in there is waited for when it refuses connections, since it may be
+        starting. One without counts as new at once.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -86,14 +92,21 @@ action:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_api import NpmError, Unreachable
-from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_module import CONNECTION, api_of, fail
-from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_setup import SetupResult, set_up
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_module import (
+    CONNECTION,
+    DATA_DIR,
+    api_of,
+    data_dir,
+    fail,
+)
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_setup import SetupResult, set_up, was_started
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CONNECTION,
+            **DATA_DIR,
             "email": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
             "password_old": {"type": "str", "no_log": True},
@@ -111,7 +124,7 @@ def main() -> None:
             password_old=params["password_old"],
             name=params["name"],
             check=module.check_mode,
-            patient=not module.check_mode,
+            patient=not module.check_mode or was_started(data_dir(module)),
         )
     except Unreachable as error:
         if not module.check_mode:
