@@ -13,7 +13,10 @@ changed() {
 systemctl daemon-reload
 if changed /etc/systemd/journald; then systemctl try-restart systemd-journald.service; fi
 if changed /etc/systemd/timesyncd; then systemctl try-restart systemd-timesyncd.service; fi
-if changed /etc/fail2ban; then systemctl try-restart fail2ban.service; fi
+# Debian 12 ships it with settings it cannot start with, so a mere restart of what runs would leave it dead.
+if changed /etc/fail2ban; then
+    if [ -e /etc/fail2ban/jail.d/servers.conf ]; then systemctl restart fail2ban.service; else systemctl try-restart fail2ban.service; fi
+fi
 if [ -e /etc/systemd/zram-generator.conf ]; then systemctl start systemd-zram-setup@zram0.service; fi
 if [ -e /etc/systemd/system/servers-integrity.timer ]; then systemctl start servers-integrity.timer; fi
 for unit in $MASKED; do
