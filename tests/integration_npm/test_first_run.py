@@ -87,7 +87,7 @@ def starting(instance: Instance, seconds: float) -> Iterator[str]:
 
 
 def test_a_dry_run_waits_for_an_instance_that_was_set_up_before_and_is_starting(fresh: Instance) -> None:
-    wrong = {"password": "not the right one", "data_dir": str(fresh.data), "check": True}
+    wrong: dict[str, Any] = {"password": "not the right one", "data_dir": str(fresh.data), "check": True}
 
     with starting(fresh, 3) as url:
         result = fresh.run("npm_setup", url=url, **wrong)
@@ -105,7 +105,7 @@ def test_a_dry_run_does_not_wait_for_what_was_never_set_up(tmp_path: Path, fresh
 
 
 def test_a_dry_run_goes_on_when_what_was_set_up_does_not_come_back(fresh: Instance) -> None:
-    gone = {"url": "http://127.0.0.1:9", "data_dir": str(fresh.data), "wait_timeout": 2}
+    gone: dict[str, Any] = {"url": "http://127.0.0.1:9", "data_dir": str(fresh.data), "wait_timeout": 2}
 
     result = fresh.run("npm_setup", check=True, **gone)
 

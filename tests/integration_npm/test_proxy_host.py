@@ -172,7 +172,7 @@ def test_a_host_switched_off_is_not_served_and_comes_back_with_its_list(npm: Ins
 
 
 def test_locations_are_kept_and_compared(npm: Instance, name: str) -> None:
-    location = {"path": "/api/", "forward_host": "127.0.0.1", "forward_port": 3000}
+    location = {"path": "/api/", **SERVICE}
 
     assert changes(four_steps(npm, site(name, certificate="none", locations=[location]))) == [True, True, False, False]
 
