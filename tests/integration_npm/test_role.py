@@ -98,6 +98,7 @@ def test_no_secret_is_said_however_loud_the_play(play: Play, fresh: Instance, ke
     assert [secret for secret in secrets if secret in said] + tokens == []
 
 
+@pytest.mark.usefixtures("npm")
 def test_a_lost_password_blocks_no_run_that_leaves_npm_alone(play: Play) -> None:
     lost = {"npm_admin_password": "not the right one"}
 
