@@ -33,9 +33,14 @@ test: setup ## run every test: linters, unit tests, sanity, then each role and t
 lint: setup ## run the linters and type checks
 	@testbed/run-lint
 
+.PHONY: test-vm
+test-vm: setup ## prove swap, sysctl, boot order and reboot in a real, emulated and slow virtual machine (an hour)
+	@$(BIN)/pytest -q -s tests/vm
+
 .PHONY: bench
-bench: setup ## measure hardening beside dev-sec on equal VPSs (see benchmarks/)
+bench: setup ## measure hardening beside dev-sec, and Docker's settings, on equal VPSs (see benchmarks/)
 	@$(BIN)/python -m benchmarks.hardening
+	@$(BIN)/python -m benchmarks.docker
 
 .PHONY: lock
 lock: setup ## renew requirements-dev.txt from pyproject.toml

@@ -14,6 +14,7 @@ from testbed.docker import TestbedError, docker, run, say, succeeds
 MEMORY = "1g"
 BOOT_SECONDS = 120
 USER = "ubuntu"
+FOLDER_LABEL = "servers.testbed.folder"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Vps:
 
 def up(vps: Vps, *, upstream: bool) -> None:
     """Boot the VPS unless it runs, wait until it is reachable by SSH, and write its files."""
+    if succeeds("docker", "container", "inspect", vps.container) and _checkout(vps) != str(vps.folder):
+        # Its passwords lie in that checkout, so this one could not log in.
+        say(f"{vps.name} belongs to {_checkout(vps)}: booting a new one")
+        down(vps)
     if not succeeds("docker", "container", "inspect", vps.container):
         base = images.UBUNTU_UPSTREAM if upstream else images.DEBIAN
         _boot(vps, images.build("vps", base=base))
@@ -71,8 +76,14 @@ def _boot(vps: Vps, image: str) -> None:
     disks = ["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "-v", "/var/lib/docker"]
     memory = ["--memory", MEMORY, "--memory-swap", MEMORY]
     place = ["--network", internet.NETWORK, "--ip", free_address(), "--dns", internet.address(internet.DNS.host)]
-    label = ["--label", "servers.testbed.vps=" + vps.name, "--name", vps.container, "--hostname", vps.name]
+    label = ["--label", f"servers.testbed.vps={vps.name}", "--label", f"{FOLDER_LABEL}={vps.folder}"]
+    label += ["--name", vps.container, "--hostname", vps.name]
     docker("run", "-d", *label, *place, *memory, *may, *systemd, *disks, image)
+
+
+def _checkout(vps: Vps) -> str:
+    """Return the folder for which the VPS of this name was booted."""
+    return docker("container", "inspect", "--format", '{{index .Config.Labels "' + FOLDER_LABEL + '"}}', vps.container)
 
 
 def running(vps: Vps) -> bool:

@@ -54,6 +54,10 @@ def play(tmp_path: Path, **wrong: Any) -> str:
         ({"servers_ports": [SSH, SSH]}, "has port 22 twice"),
         ({"servers_ports": [SSH, {"port": 70, "name": "x", "service": "gopher"}]}, "unknown service gopher"),
         ({"ansible_port": 2222}, "ansible_port is 2222, which no row of servers_ports keeps open"),
+        ({"servers_services": "npm"}, "servers_services is a text, not a list"),
+        ({"servers_services": ["npm", "npm"]}, "servers_services names a service twice"),
+        ({"servers_timezone": "../../etc/passwd"}, "which is no time zone"),
+        ({"npm_memory_limit": "lots"}, "npm_memory_limit"),
         ({"npm_purge_data": "false"}, "npm_purge_data is a text, not true or false"),
         ({"servers_domian": "example.org"}, "servers_domian is no site-wide variable"),
         ({"npm_proxy_hosts": [{"domain_names": ["a_b"], "forward_host": "x", "forward_port": 1}]}, "npm_proxy_hosts"),
@@ -67,6 +71,11 @@ def test_a_wrong_value_is_named_with_its_remedy_before_the_box_is_spoken_to(
     output = play(tmp_path, **wrong)
     assert sentence in output
     assert "does not answer by SSH" not in output
+
+
+def test_a_mistake_in_the_arguments_is_told_without_the_whole_specification(tmp_path: Path) -> None:
+    output = play(tmp_path, servers_services=["gopher"])
+    assert len(output) < 2000
 
 
 def test_a_box_that_does_not_answer_is_named_with_what_to_check(tmp_path: Path) -> None:

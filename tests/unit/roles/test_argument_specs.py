@@ -17,7 +17,8 @@ def load(path: Path) -> Any:
 
 
 def options(role: Path) -> dict[str, Any]:
-    found = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"].get("options", {})
+    (entry_point,) = load(role / "meta" / "argument_specs.yml")["argument_specs"].values()
+    found = entry_point.get("options", {})
     assert isinstance(found, dict)
     return found
 

@@ -19,6 +19,7 @@ GOOD: dict[str, Any] = {
     "servers_admin_email": "admin@example.org",
     "servers_services": ["npm"],
     "servers_root": "/opt/servers",
+    "servers_ports": [{"port": 80, "service": "npm"}, {"port": 443, "service": "npm"}],
     "npm_admin_password": "long enough",
     "npm_proxy_hosts": [HOST],
 }
@@ -58,6 +59,30 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         host(certificate="office"),
         'the certificate "office", which is not in npm_certificates',
     ),
+    "names that are no list": (host(domain_names="www.example.org"), 'write ["www.example.org"]'),
+    "an address with its scheme": (
+        host(forward_host="http://web"),
+        'the forward_host "http://web" for www.example.org',
+    ),
+    "no address": (host(forward_host=""), 'the forward_host "" for www.example.org'),
+    "the administration without a password": (
+        host(forward_host="127.0.0.1", forward_port=81),
+        "would put the administration on the internet",
+    ),
+    "a wildcard that only DNS could prove": (
+        host(domain_names=["*.example.org"]),
+        "which Let's Encrypt gives by DNS only",
+    ),
+    "a user without a password": (
+        {"npm_access_lists": [{"name": "a", "users": [{"username": "ana"}]}]},
+        'the user "ana" without a password',
+    ),
+    "a firewall table without its ports": (
+        {"servers_ports": [{"port": 80, "service": "npm"}]},
+        "servers_ports has no row for port 443",
+    ),
+    "no image": ({"npm_image": ""}, "give a name with its full version"),
+    "an image that moves": ({"npm_image": "jc21/nginx-proxy-manager:latest"}, "give a name with its full version"),
     "a short password": ({"npm_admin_password": "short"}, "npm_admin_password has 5 characters: use 8 to 64"),
     "an account that is no address": ({"npm_admin_email": "admin"}, 'npm_admin_email is "admin", which is no mail'),
     "a redirect to nowhere": ({"npm_default_site": "redirect"}, "give npm_default_site_url"),
