@@ -71,7 +71,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a wildcard that only DNS could prove": (
         host(domain_names=["*.example.org"]),
-        "which Let's Encrypt gives by DNS only",
+        "which is to be had by DNS only",
     ),
     "a user without a password": (
         {"npm_access_lists": [{"name": "a", "users": [{"username": "ana"}]}]},
