@@ -64,7 +64,7 @@ def play() -> Play:
     """Run the role again with other values, as its user would."""
 
     def run(*options: str, **values: Any) -> subprocess.CompletedProcess[str]:
-        command = [ROOT / ".venv/bin/ansible-playbook", "-i", INVENTORY, *options]
+        command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), *options]
         command += ["-e", json.dumps(values), str(ROOT / "molecule/shared/converge.yml")]
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
