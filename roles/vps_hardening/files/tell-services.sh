@@ -18,7 +18,11 @@ if changed /etc/fail2ban; then
     if [ -e /etc/fail2ban/jail.d/servers.conf ]; then systemctl restart fail2ban.service; else systemctl try-restart fail2ban.service; fi
 fi
 if [ -e /etc/systemd/zram-generator.conf ]; then systemctl start systemd-zram-setup@zram0.service; fi
-if [ -e /etc/systemd/system/servers-integrity.timer ]; then systemctl start servers-integrity.timer; fi
+if [ -e /etc/systemd/system/servers-integrity.timer ]; then
+    systemctl start servers-integrity.timer
+    # The picture to compare with is taken now, not after the first week.
+    [ -e /var/lib/aide/servers.db ] || systemctl start --no-block servers-integrity.service
+fi
 for unit in $MASKED; do
     if changed "/etc/systemd/system/$unit"; then systemctl stop "$unit" 2>/dev/null || true; fi
 done
