@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-HOST = {"domain_names": ["nowhere.invalid"], "forward_host": "npm", "forward_port": 81}
+HOST = {"domain_names": ["nowhere.invalid"], "forward_host": "web", "forward_port": 80}
 
 
 @pytest.mark.parametrize(
