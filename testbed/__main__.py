@@ -44,13 +44,15 @@ def clean() -> None:
     if succeeds("docker", "info"):
         for found, remove in (
             (("ps", "-aq", "--filter", f"name=^{images.PREFIX}-"), ("rm", "-f", "-v")),
-            (("images", "-q", "--filter", f"reference={images.PREFIX}/*"), ("rmi", "-f")),
+            # By name: an id with children cannot be removed, and they go one after the other.
+            (("images", "--format", "{{.Repository}}:{{.Tag}}", f"{images.PREFIX}/*"), ("rmi", "-f")),
+            (("images", "-q", "--filter", "dangling=true", "--filter", f"label={images.DIGEST_LABEL}"), ("rmi", "-f")),
             (("volume", "ls", "-q", "--filter", f"name={internet.REGISTRY_VOLUME}"), ("volume", "rm")),
             (("network", "ls", "-q", "--filter", f"name=^{internet.NETWORK}$"), ("network", "rm")),
         ):
-            if ids := sorted(set(docker(*found).split())):
-                say(f"removing {len(ids)} × {' '.join(found[:1])}")
-                docker(*remove, *ids)
+            if names := sorted(set(docker(*found).split())):
+                say(f"docker {remove[0]}: {len(names)}")
+                docker(*remove, *names)
     pid_file = STATE / "dockerd.pid"
     if pid_file.exists():
         _end_dockerd(int(pid_file.read_text()))
