@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from testbed import images, internet
-from testbed.docker import TestbedError, as_root, docker, ensure_engine, run, say, succeeds
+from testbed.docker import TestbedError, as_root, docker, ensure_engine, one_at_a_time, run, say, succeeds
 from testbed.vps import Vps, down, up
 
 STATE = Path(__file__).resolve().parent.parent / ".cache" / "testbed"
@@ -78,7 +78,8 @@ def _vps(name: str) -> Vps:
 
 
 def _up(vps: Vps, *, fresh: bool, host_vars: Path | None) -> None:
-    ensure_engine(STATE)
+    with one_at_a_time("engine"):
+        ensure_engine(STATE)
     upstream = images.registry_reachable()
     say("images: " + ("upstream, from Docker Hub" if upstream else "stand-ins, from the local mirror"))
     if not upstream:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ENGINE_PACKAGES = ("docker.io", "containerd", "runc", "iptables")
@@ -21,6 +24,14 @@ class TestbedError(Exception):
 def say(text: str) -> None:
     """Print one line of progress."""
     print(f"testbed: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Hold a lock of this machine: several test runs share one engine, its images and the small internet."""
+    with (Path(tempfile.gettempdir()) / f"servers-testbed-{os.geteuid()}-{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(*command: str, stdin: str | None = None, quiet: bool = True) -> str:

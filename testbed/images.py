@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.docker import TestbedError, apt_install, docker, run, say, succeeds
+from testbed.docker import TestbedError, apt_install, docker, one_at_a_time, run, say, succeeds
 
 IMAGES = Path(__file__).parent / "images"
 PREFIX = "servers-testbed"
@@ -43,6 +43,7 @@ def registry_reachable() -> bool:
     return succeeds("docker", "image", "inspect", UBUNTU_UPSTREAM) or succeeds("docker", "pull", UBUNTU_UPSTREAM)
 
 
+@one_at_a_time("images")
 def build_debian() -> None:
     """Make the minimal Debian 13 that every stand-in is built from."""
     if succeeds("docker", "image", "inspect", DEBIAN):
@@ -56,6 +57,7 @@ def build_debian() -> None:
         docker("import", tarball, DEBIAN)
 
 
+@one_at_a_time("images")
 def build(folder: str, *, base: str = DEBIAN) -> str:
     """Build the image of one folder unless its cached build still matches, and return its tag."""
     context = IMAGES / folder

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from testbed import images
-from testbed.docker import TestbedError, docker, say, succeeds
+from testbed.docker import TestbedError, docker, one_at_a_time, say, succeeds
 
 NETWORK = "servers-testbed"
 REGISTRY_VOLUME = "servers-testbed-registry"
@@ -50,6 +50,7 @@ DNS = Server("dns", 4, ("dnsmasq", "--keep-in-foreground", "--user=root", "--log
 FIRST_VPS_HOST = 10
 
 
+@one_at_a_time("internet")
 def up(*, mirror: bool) -> None:
     """Start what is not running yet; without a mirror, images come from Docker Hub itself."""
     _ensure_network()

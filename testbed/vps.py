@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import images, internet
-from testbed.docker import TestbedError, docker, run, say, succeeds
+from testbed.docker import TestbedError, docker, one_at_a_time, run, say, succeeds
 
 MEMORY = "1g"
 BOOT_SECONDS = 120
@@ -66,6 +66,7 @@ def down(vps: Vps) -> None:
         vps.folder.rmdir()
 
 
+@one_at_a_time("addresses")
 def _boot(vps: Vps, image: str) -> None:
     say(f"booting {vps.name}: {MEMORY} of memory, {image}")
     # --privileged would ask for SYS_RESOURCE, which not every machine may give; no container needs it here.
