@@ -15,6 +15,8 @@ from testbed.docker import TestbedError, apt_install, docker, one_at_a_time, run
 IMAGES = Path(__file__).parent / "images"
 PREFIX = "servers-testbed"
 DEBIAN = f"{PREFIX}/debian:13"
+DEBIAN_12 = f"{PREFIX}/debian:12"
+RELEASES = {DEBIAN: "trixie", DEBIAN_12: "bookworm"}
 UBUNTU_UPSTREAM = "ubuntu:24.04"
 DIGEST_LABEL = "servers.testbed.digest"
 
@@ -25,11 +27,14 @@ class StandIn:
 
     folder: str
     upstream: str
+    base: str = DEBIAN
 
 
 STAND_INS = (
     StandIn("nginx-proxy-manager-stand-in", "jc21/nginx-proxy-manager:2.15.1"),
     StandIn("busybox-stand-in", "library/busybox:1.37.0"),
+    # Debian 12 has the very series that upstream's tag names.
+    StandIn("mariadb-stand-in", "library/mariadb:10.11.18", base=DEBIAN_12),
 )
 
 
@@ -44,17 +49,17 @@ def registry_reachable() -> bool:
 
 
 @one_at_a_time("images")
-def build_debian() -> None:
-    """Make the minimal Debian 13 that every stand-in is built from."""
-    if succeeds("docker", "image", "inspect", DEBIAN):
+def build_debian(base: str = DEBIAN) -> None:
+    """Make one of the minimal Debian images that every stand-in is built from."""
+    if succeeds("docker", "image", "inspect", base):
         return
     if not shutil.which("mmdebstrap"):
         apt_install(["mmdebstrap"])
-    say("building the Debian 13 base image (about 20 s)")
+    say(f"building the base image {base} (about 20 s)")
     with tempfile.TemporaryDirectory() as folder:
         tarball = f"{folder}/root.tar"
-        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "trixie", tarball)
-        docker("import", tarball, DEBIAN)
+        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates", RELEASES[base], tarball)
+        docker("import", tarball, base)
 
 
 @one_at_a_time("images")

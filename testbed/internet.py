@@ -132,7 +132,8 @@ def _publish_stand_ins() -> None:
     """Offer each stand-in in the mirror under the name of the image it stands in for."""
     registry = _registry()
     for stand_in in images.STAND_INS:
-        tag = images.build(stand_in.folder)
+        images.build_debian(stand_in.base)
+        tag = images.build(stand_in.folder, base=stand_in.base)
         say(f"{stand_in.upstream} is a stand-in here ({stand_in.folder}): no image registry answers")
         name = f"{registry}/{stand_in.upstream}"
         if _published(registry, stand_in.upstream) == docker("image", "inspect", "--format", "{{.Id}}", tag):
