@@ -28,11 +28,15 @@ class StandIn:
     folder: str
     upstream: str
     base: str = DEBIAN
+    version: str = ""
 
 
 STAND_INS = (
     StandIn("nginx-proxy-manager-stand-in", "jc21/nginx-proxy-manager:2.15.1"),
     StandIn("busybox-stand-in", "library/busybox:1.37.0"),
+    StandIn("matomo-stand-in", "library/matomo:5.14.0-fpm"),
+    # An upgrade needs one to come from.
+    StandIn("matomo-stand-in", "library/matomo:5.13.0-fpm", version="5.13.0"),
     # Debian 12 has the very series that upstream's tag names.
     StandIn("mariadb-stand-in", "library/mariadb:10.11.18", base=DEBIAN_12),
 )
@@ -63,16 +67,20 @@ def build_debian(base: str = DEBIAN) -> None:
 
 
 @one_at_a_time("images")
-def build(folder: str, *, base: str = DEBIAN) -> str:
-    """Build the image of one folder unless its cached build still matches, and return its tag."""
+def build(folder: str, *, base: str = DEBIAN, version: str = "") -> str:
+    """Build the image of one folder unless its cached build still matches, and return its tag.
+
+    A version other than the one its Dockerfile names is an image of its own.
+    """
     context = IMAGES / folder
-    tag = f"{PREFIX}/{folder}:latest"
-    digest = _digest(context, docker("image", "inspect", "--format", "{{.Id}}", base))
+    tag = f"{PREFIX}/{folder}:{version or 'latest'}"
+    digest = _digest(context, docker("image", "inspect", "--format", "{{.Id}}", base) + version)
     label = '{{index .Config.Labels "' + DIGEST_LABEL + '"}}'
     if succeeds("docker", "image", "inspect", tag) and docker("image", "inspect", "--format", label, tag) == digest:
         return tag
     say(f"building the image {folder} from {base}")
-    arguments = ["build", "--build-arg", f"BASE={base}", "--label", f"{DIGEST_LABEL}={digest}", "-t", tag, str(context)]
+    options = ["--build-arg", f"BASE={base}"] + (["--build-arg", f"VERSION={version}"] if version else [])
+    arguments = ["build", *options, "--label", f"{DIGEST_LABEL}={digest}", "-t", tag, str(context)]
     # A client without the buildx plug-in still has the old builder, but only when told so.
     environment = os.environ if succeeds("docker", "buildx", "version") else {**os.environ, "DOCKER_BUILDKIT": "0"}
     done = subprocess.run(

@@ -133,7 +133,7 @@ def _publish_stand_ins() -> None:
     registry = _registry()
     for stand_in in images.STAND_INS:
         images.build_debian(stand_in.base)
-        tag = images.build(stand_in.folder, base=stand_in.base)
+        tag = images.build(stand_in.folder, base=stand_in.base, version=stand_in.version)
         say(f"{stand_in.upstream} is a stand-in here ({stand_in.folder}): no image registry answers")
         name = f"{registry}/{stand_in.upstream}"
         if _published(registry, stand_in.upstream) == docker("image", "inspect", "--format", "{{.Id}}", tag):
