@@ -40,10 +40,14 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
 # --- who -------------------------------------------------------------------------------------------------------------
 
 
+Scope = Annotated[str, Meta(max_length=64, pattern="^(read|write|account)( (read|write|account))*$")]
+
+
 class LoginRequest(Request, frozen=True):
     user: Annotated[str, Meta(min_length=1, max_length=64)]
     password: Annotated[str, Meta(min_length=1, max_length=1024)]
-    device: Annotated[str, Meta(min_length=1, max_length=64)]
+    device: Annotated[str, Meta(min_length=1, max_length=64, description="what this device is called")]
+    scope: Scope = "read write account"
 
 
 class RefreshRequest(Request, frozen=True):
@@ -59,8 +63,14 @@ class TokenPair(Struct, frozen=True):
     scope: str = ""
 
 
+class PasswordRequest(Request, frozen=True):
+    old: Annotated[str, Meta(min_length=1, max_length=1024)]
+    new: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
 class DeviceCodeRequest(Request, frozen=True):
     device: Annotated[str, Meta(min_length=1, max_length=64)]
+    scope: Scope = "read write"
 
 
 class DeviceCodeAnswer(Struct, frozen=True):
@@ -73,6 +83,14 @@ class DeviceCodeAnswer(Struct, frozen=True):
 
 class DeviceTokenRequest(Request, frozen=True):
     device_code: Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class DevicePending(Struct, frozen=True):
+    """What a shown code is about, for the person who is to approve it."""
+
+    device: str
+    scope: str
+    address: str
 
 
 class DeviceApproveRequest(Request, frozen=True):
@@ -88,14 +106,35 @@ class DeviceEntry(Struct, frozen=True):
     last_seen: Millis | None = None
     current: bool = False
     revoked: bool = False
+    scope: str = ""
+    last_address: str = ""
 
 
 class DeviceList(Struct, frozen=True):
     devices: list[DeviceEntry]
 
 
+class AuditEntry(Struct, frozen=True):
+    """A login, a revocation, or the like; `event` is stable, made for programs."""
+
+    id: int
+    time: Millis
+    event: str
+    address: str
+    device: str | None = None
+    detail: str = ""
+
+
+class AuditPage(Struct, frozen=True):
+    """The newest first; `next` is the `before` to ask for, None at the end."""
+
+    entries: list[AuditEntry]
+    next: int | None
+
+
 class AppPasswordRequest(Request, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)]
+    scope: Scope = "read write"
 
 
 class AppPassword(Struct, frozen=True):
@@ -217,8 +256,6 @@ class Usage(Struct, frozen=True):
     pending: int
     """Bytes uploaded and in no version (yet, or no longer): removed after a day."""
     quota: int | None
-    files: int
-    folders: int
 
 
 # --- blobs -----------------------------------------------------------------------------------------------------------
@@ -425,4 +462,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     detail: str | None = None
     instance: str | None = None
     current: NodeEntry | None = None
+    """What stood in the way, as it is now."""
     missing: list[str] = field(default_factory=list)
+    """Blobs to upload first."""
+    error: str | None = None
+    """The registered name of RFC 8628, while a device waits for approval."""

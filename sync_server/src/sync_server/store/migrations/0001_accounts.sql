@@ -1,12 +1,11 @@
 -- People, their devices, what those may do, and the record of it. All times are whole seconds since 1970 (UTC).
 
 CREATE TABLE accounts (
-  id            INTEGER PRIMARY KEY,
-  name          TEXT NOT NULL,
-  name_key      TEXT NOT NULL UNIQUE,      -- NFC + casefold: nobody can be two accounts by spelling
-  password_hash TEXT NOT NULL,             -- Argon2id, with its parameters
-  quota_bytes   INTEGER,                   -- NULL: the server's default
-  created_at    INTEGER NOT NULL
+  id            INTEGER PRIMARY KEY AUTOINCREMENT,
+  name          TEXT NOT NULL UNIQUE,
+  name_key      TEXT UNIQUE,               -- NFC + casefold: nobody can be two accounts by spelling
+  password_hash TEXT NOT NULL DEFAULT '',  -- Argon2id, with its parameters; empty: nobody can log in
+  created_at    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- One row per client that may act for an account: a computer, a telephone, or an app password.
@@ -14,18 +13,18 @@ CREATE TABLE devices (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: an old token must not fit a new device
   account_id   INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
   name         TEXT NOT NULL,
-  kind         TEXT NOT NULL CHECK (kind IN ('device', 'app')),
-  scopes       TEXT NOT NULL,              -- separated by one space
+  kind         TEXT NOT NULL DEFAULT 'device' CHECK (kind IN ('device', 'app')),
+  scopes       TEXT NOT NULL DEFAULT '',   -- separated by one space
   epoch        INTEGER NOT NULL DEFAULT 1, -- access tokens of an older epoch are worthless
   app_hash     BLOB UNIQUE,                -- SHA-256 of the app password
-  created_at   INTEGER NOT NULL,
-  last_seen_at INTEGER NOT NULL,
-  last_address TEXT NOT NULL,
+  created_at   INTEGER NOT NULL DEFAULT 0,
+  last_seen_at INTEGER NOT NULL DEFAULT 0,
+  last_address TEXT NOT NULL DEFAULT '',
   revoked_at   INTEGER
 ) STRICT;
 CREATE INDEX devices_by_account ON devices (account_id, id);
 
--- state: current (good once), spent (its successor is `current`; may have been lost on the way), dead (any use is theft)
+-- current: good once. spent: its successor is the current one and may have been lost on the way. dead: any use is theft.
 CREATE TABLE refresh_tokens (
   hash       BLOB PRIMARY KEY,             -- SHA-256
   device_id  INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
