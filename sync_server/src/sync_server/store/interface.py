@@ -9,6 +9,7 @@ connections) is the store's business. Ids of nodes are integers here; hashes are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -121,8 +122,6 @@ class TreeRow:
     used: int
     pending: int
     quota: int | None
-    files: int
-    folders: int
 
 
 @dataclass(slots=True)
@@ -145,6 +144,8 @@ class NodeRow:
     mtime: int
     executable: bool
     content: str | None
+    parts: int
+    """How many blobs the content has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class VersionRow:
     mtime: int
     executable: bool
     content: str
+    parts: int
     device: int | None
     time: int
 
@@ -241,7 +243,7 @@ class Reader(Protocol):
         """The newest first."""
         ...
 
-    def blobs_of(self, account: int, content: str) -> tuple[str, ...]:
+    def blobs_of(self, account: int, content: str, parts: int) -> tuple[str, ...]:
         """The blobs of a content some version of the account has."""
         ...
 
@@ -255,6 +257,10 @@ class Reader(Protocol):
         ...
 
     def missing(self, account: int, blobs: Iterable[str]) -> list[str]: ...
+    def idle(self, account: int, blobs: Iterable[str], before: int) -> list[str]:
+        """Those nothing refers to that were last touched before that time."""
+        ...
+
     def conflict(self, account: int, conflict: int) -> ConflictRow | None: ...
     def conflict_of_copy(self, account: int, copy: int) -> ConflictRow | None:
         """The open one."""
@@ -264,7 +270,7 @@ class Reader(Protocol):
         """The open ones."""
         ...
 
-    def conflicts(self, account: int, resolved: bool, before: int, limit: int) -> list[ConflictRow]:
+    def conflicts(self, account: int, resolved: bool, before: int | None, limit: int) -> list[ConflictRow]:
         """The latest first, from before the id."""
         ...
 
@@ -274,6 +280,14 @@ class Reader(Protocol):
 
 class Transaction(Reader, Protocol):
     """The rows, and changing them. `tree(account)` is the row itself: change it in place."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Everything inside or, when it raises, nothing of it."""
+        ...
+
+    def ensure_tree(self, account: int, quota: int | None) -> None:
+        """Make the account's tree, with its root, unless it has one."""
+        ...
 
     def add_node(self, row: NodeRow) -> None: ...
     def set_node(self, row: NodeRow) -> None: ...
@@ -298,8 +312,8 @@ class Transaction(Reader, Protocol):
     def set_quota(self, account: int, quota: int | None) -> None: ...
     def set_upload(self, row: UploadRow) -> None: ...
     def remove_upload(self, account: int, upload: str) -> None: ...
-    def forget(self, *, ops_before: int, journal_before: int) -> None:
-        """Drop remembered answers and journal rows older than these times; moves the horizons."""
+    def forget(self, *, ops_before: int, journal_before: int, limit: int) -> bool:
+        """Drop some remembered answers and journal rows older than these times, and move the horizons; False: none."""
         ...
 
     def expired_trash(self, before: int, limit: int) -> list[NodeRow]:
