@@ -141,14 +141,12 @@ class Api:
         reply = self._send("GET", "/matomo.php", None, patient=patient)
         return not reply.contains(_NOT_INSTALLED)
 
-    def call(
-        self, method: str, params: Params | None = None, *, repeatable: bool = True, patient: bool = True
-    ) -> t.Any:
+    def call(self, method: str, params: Params | None = None, *, repeatable: bool = True) -> t.Any:
         """Calls the API and returns its data; `value` is unpacked."""
         fields: dict[str, t.Any] = {"module": "API", "format": "json", "method": method, **(params or {})}
         if self.token:
             fields["token_auth"] = self.token
-        reply = self._send("POST", "/index.php", fields, repeatable=repeatable, patient=patient)
+        reply = self._send("POST", "/index.php", fields, repeatable=repeatable)
         self._raise_for_trouble(reply, method)
         if reply.is_page:
             if not self.is_installed():

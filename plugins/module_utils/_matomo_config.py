@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._matomo_api import (
     Api,
@@ -44,14 +44,16 @@ foreach (["config/global.ini.php", "config/common.config.ini.php", $f] as $file)
         if (is_array($values)) $c[$s] = array_replace($c[$s] ?? [], $values);
 $d = fn($v) => is_array($v) ? array_map(fn($x) => html_entity_decode($x, ENT_QUOTES), array_values($v))
     : html_entity_decode($v, ENT_QUOTES);
-$r = ["installed" => empty($c["General"]["installation_in_progress"]), "config" => (object) [], "options" => (object) []];
+$r = ["installed" => empty($c["General"]["installation_in_progress"])];
+$r += ["config" => (object) [], "options" => (object) []];
 foreach (array_slice($argv, 1) as $n) {
     [$s, $k] = explode(".", $n, 2);
     if (isset($c[$s][$k])) $r["config"]->$n = $d($c[$s][$k]);
 }
 try {
     $b = array_map($d, $c["database"]);
-    $to = empty($b["unix_socket"]) ? "host={$b["host"]};port=" . ($b["port"] ?? 3306) : "unix_socket={$b["unix_socket"]}";
+    $to = "host={$b["host"]};port=" . ($b["port"] ?? 3306);
+    if (!empty($b["unix_socket"])) $to = "unix_socket={$b["unix_socket"]}";
     $p = new PDO("mysql:$to;dbname={$b["dbname"]}", $b["username"], $b["password"], [PDO::ATTR_TIMEOUT => 10]);
     $q = "SELECT option_name, option_value FROM `{$b["tables_prefix"]}option` WHERE option_name LIKE ";
     foreach ($p->query($q . "'PrivacyManager.%'") as $o) $r["options"]->{substr($o[0], 15)} = $o[1];

@@ -206,7 +206,7 @@ def _same(before: Site, after: Site) -> bool:
 
 
 def _parameters(site: Site) -> Row:
-    columns = {**{column: parameter for column, parameter in SETTINGS.values()}, **_KEPT}
+    columns = {**dict(SETTINGS.values()), **_KEPT}
     settings = {parameter: site.row[column] for column, parameter in columns.items() if column in site.row}
     return {"siteName": site.name, **{f"urls[{n}]": url for n, url in enumerate(site.urls)}, **settings}
 

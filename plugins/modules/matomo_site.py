@@ -47,8 +47,8 @@ options:
         required: true
       timezone:
         description:
-          - The timezone of its reports, as V(Europe/Berlin). A change counts from then on. Unless given, a new site gets
-            V(UTC) and an old one keeps what it has.
+          - The timezone of its reports, as V(Europe/Berlin). A change counts from then on. Unless given, a new site
+            gets V(UTC) and an old one keeps what it has.
         type: str
       currency:
         description:
@@ -137,6 +137,8 @@ actions:
   sample: {Shop: create}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._matomo_api import MatomoError
@@ -175,7 +177,7 @@ SITE = {
 }
 
 
-def wanted_of(entry: dict) -> Wanted:
+def wanted_of(entry: dict[str, Any]) -> Wanted:
     settings = {key: entry[key] for key in SETTINGS if entry[key] is not None}
     urls = tuple(url.strip() for url in entry["urls"])
     return Wanted(entry["name"].strip(), urls, settings, present=entry["state"] == "present")
