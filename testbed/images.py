@@ -39,6 +39,7 @@ STAND_INS = (
     StandIn("matomo-stand-in", "library/matomo:5.13.0-fpm", version="5.13.0"),
     # Debian 12 has the very series that upstream's tag names.
     StandIn("mariadb-stand-in", "library/mariadb:10.11.18", base=DEBIAN_12),
+    StandIn("docker-mailserver-stand-in", "mailserver/docker-mailserver:15.1.0", base=DEBIAN_12),
     StandIn("nginx-stand-in", "library/nginx:1.30.4"),
 )
 
