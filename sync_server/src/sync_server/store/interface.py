@@ -208,7 +208,9 @@ class UploadRow:
     base: int | None
     blobs: tuple[str, ...]
     offset: int
-    """Of the blobs; what is in the part file comes on top."""
+    """Bytes in the blobs."""
+    part: int
+    """Bytes on disk in the part file, after those."""
     touched: int
     node: int | None
 
@@ -297,7 +299,10 @@ class Transaction(Reader, Protocol):
 
     def add_version(self, account: int, row: VersionRow, blobs: Sequence[str]) -> None: ...
     def prune_versions(self, account: int, node: int, keep: int) -> None: ...
-    def add_journal(self, account: int, row: JournalRow) -> None: ...
+    def add_journal(self, row: NodeRow, op: JournalOp, device: int | None, now: int) -> None:
+        """Note what the node is now, under its revision."""
+        ...
+
     def touch(self, account: int, blobs: Iterable[str], now: int) -> None:
         """Keep blobs nothing refers to from being collected for another day."""
         ...
@@ -364,6 +369,10 @@ class Store(Protocol):
         ...
 
     def blob_file(self, blob: str, size: int) -> BlobFile: ...
+    def part_file(self, upload: str) -> Path:
+        """Where the part of a resumable upload is that is not a blob yet."""
+        ...
+
     def free_bytes(self) -> int: ...
     def check_space(self, size: int = 0) -> None:
         """Raises NoSpace when less than the floor would be left."""

@@ -39,7 +39,7 @@ _CONFLICT = (
     "account, id, node, copy, node_rev, copy_rev, mine_device, theirs_device, theirs_time, created, resolved, "
     "resolved_at, undo"
 )
-_UPLOAD = "id, account, device, path, size, mtime, executable, base, blobs, start, touched, node"
+_UPLOAD = "id, account, device, path, size, mtime, executable, base, blobs, start, part, touched, node"
 
 _ABOVE_ALL = 2**62
 
@@ -280,7 +280,7 @@ class SqliteReader:
 
 
 def _upload(row: Sequence[object]) -> UploadRow:
-    identity, account, device, path, size, mtime, exe, base, blobs, start, touched, node = row
+    identity, account, device, path, size, mtime, exe, base, blobs, start, part, touched, node = row
     assert isinstance(blobs, bytes)
     return UploadRow(
         identity,  # type: ignore[arg-type]
@@ -293,6 +293,7 @@ def _upload(row: Sequence[object]) -> UploadRow:
         base,  # type: ignore[arg-type]
         unpack(blobs),
         start,  # type: ignore[arg-type]
+        part,  # type: ignore[arg-type]
         touched,  # type: ignore[arg-type]
         node,  # type: ignore[arg-type]
     )
@@ -526,22 +527,22 @@ class SqliteTransaction(SqliteReader):
 
     # --- journal, answers ---
 
-    def add_journal(self, account: int, row: JournalRow) -> None:
+    def add_journal(self, row: NodeRow, op: JournalOp, device: int | None, now: int) -> None:
         self.connection.execute(
             "INSERT INTO journal (account, seq, node, op, kind, parent, name, deleted, content_rev, device, time)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                account,
-                row.seq,
-                row.node,
-                _OP[row.op],
+                row.account,
+                row.revision,
+                row.id,
+                _OP[op],
                 _KIND[row.kind],
                 row.parent,
                 row.name,
-                row.deleted,
-                0 if row.version is None else row.version.revision,
-                row.device,
-                row.time,
+                row.deleted != 0,
+                row.content_rev,
+                device,
+                now,
             ),
         )
 
@@ -579,7 +580,7 @@ class SqliteTransaction(SqliteReader):
 
     def set_upload(self, row: UploadRow) -> None:
         self.connection.execute(
-            f"REPLACE INTO uploads ({_UPLOAD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"REPLACE INTO uploads ({_UPLOAD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.id,
                 row.account,
@@ -591,6 +592,7 @@ class SqliteTransaction(SqliteReader):
                 row.base,
                 pack(row.blobs),
                 row.offset,
+                row.part,
                 row.touched,
                 row.node,
             ),

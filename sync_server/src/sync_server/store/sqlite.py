@@ -326,6 +326,10 @@ class SqliteStore:
         """Where a blob is that the caller may see."""
         return BlobFile(blob, self.blobs.path(blob), size)
 
+    def part_file(self, upload: str) -> Path:
+        """Where the part of a resumable upload is that is not a blob yet."""
+        return self.parts / upload
+
     async def in_thread(self, job: Callable[[], T]) -> T:
         """Run something that waits for the disk."""
         return await self._loop.run_in_executor(self._io, job)

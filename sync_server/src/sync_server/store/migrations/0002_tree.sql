@@ -130,6 +130,7 @@ CREATE TABLE uploads (
     base INTEGER,
     blobs BLOB NOT NULL,
     start INTEGER NOT NULL,
+    part INTEGER NOT NULL,
     touched INTEGER NOT NULL,
     node INTEGER
 ) WITHOUT ROWID;
