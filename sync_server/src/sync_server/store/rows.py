@@ -220,7 +220,9 @@ class SqliteReader:
             yield node
 
     def holding(self, account: int, blob: str) -> int | None:
-        row = self._one("SELECT size FROM holdings WHERE hash = ? AND account = ?", bytes.fromhex(blob), account)
+        row = self._one(
+            "SELECT size FROM holdings WHERE hash = ? AND account = ? AND damaged = 0", bytes.fromhex(blob), account
+        )
         return None if row is None else row[0]  # type: ignore[return-value]
 
     def missing(self, account: int, blobs: Iterable[str]) -> list[str]:
@@ -491,7 +493,7 @@ class SqliteTransaction(SqliteReader):
         """Let the account see a blob whose file is durable."""
         key = bytes.fromhex(blob)
         updated = self.connection.execute(
-            "UPDATE holdings SET touched = ? WHERE hash = ? AND account = ?", (now, key, account)
+            "UPDATE holdings SET touched = ?, damaged = 0 WHERE hash = ? AND account = ?", (now, key, account)
         )
         if updated.rowcount:
             return

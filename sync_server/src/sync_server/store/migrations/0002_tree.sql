@@ -68,6 +68,7 @@ CREATE TABLE holdings (
     size INTEGER NOT NULL,
     refs INTEGER NOT NULL DEFAULT 0,
     touched INTEGER NOT NULL,
+    damaged INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (hash, account)
 ) WITHOUT ROWID;
 
