@@ -173,10 +173,8 @@ def _count_again(connection: sqlite3.Connection) -> list[str]:
     connection.execute("BEGIN")
     try:
         counts = _references(connection)
-        held = 0
         for account, blob, refs in connection.execute("SELECT account, hash, refs FROM holdings"):
             expected = counts.pop((account, blob), 0)
-            held += 1
             if refs != expected:
                 found.append(f"Blob {blob.hex()} of account {account} is counted {refs} times instead of {expected}.")
         found += [f"Blob {blob.hex()} is used by account {account} and not kept." for account, blob in counts]
