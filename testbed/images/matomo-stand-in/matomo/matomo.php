@@ -1,2 +1,7 @@
 <?php
-echo "As Matomo is not installed yet, the Tracking API cannot proceed and will exit without error.";
+
+declare(strict_types=1);
+
+require __DIR__ . '/standin/bootstrap.php';
+
+Standin\Tracker::answer();
