@@ -279,8 +279,8 @@ def test_a_name_that_the_provider_lengthened_is_found() -> None:
     zone[f"{SELECTOR}.example.org", "TXT"] = zone.pop((SELECTOR, "TXT"))
     (found,) = [finding for finding in check(wanted, lookup(zone)) if finding.status != "right"]
     assert found.sentence == (
-        f"{SELECTOR} has no TXT, because it stands at {SELECTOR}.example.org: your provider appends the domain, so enter"
-        " the name as s._domainkey."
+        f"{SELECTOR} has no TXT, because it stands at {SELECTOR}.example.org: your provider appends the domain, so"
+        " enter the name as s._domainkey."
     )
 
 
