@@ -51,7 +51,7 @@ class Config:
     operation_days: Annotated[int, "how long the result of a commit is kept for a client that asks again"] = 30
 
     default_quota: Annotated[int, "bytes an account may keep unless it has a quota of its own; 0 is no limit"] = 0
-    free_space_floor: Annotated[int, "writes are refused when less than this is free on the disk"] = 256 * MIB
+    free_space_floor: Annotated[int, "writes are refused when less than this is free on the disk"] = 512 * MIB
     max_file_size: Annotated[int, "largest file accepted"] = 64 * 1024 * MIB
     max_json_bytes: Annotated[int, "largest JSON body accepted"] = 8 * MIB
 
@@ -90,6 +90,14 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 _UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
 
 
+def parse_size(name: str, text: str) -> int:
+    """A whole number, or a size as in 512M; raises ConfigError."""
+    match = re.fullmatch(r"([0-9]{1,18})\s*([KMGT]?)(iB|B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"{name} must be a whole number (a size may end in K, M, G or T)")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
 def _parse(name: str, kind: Any, value: object) -> Any:
     """Turn what a file, a variable or a flag holds into the type of the setting."""
     if kind is bool:
@@ -111,10 +119,7 @@ def _parse(name: str, kind: Any, value: object) -> Any:
     if kind is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        match = re.fullmatch(r"([0-9]{1,18})\s*([KMGT]?)i?B?", str(value).strip(), re.IGNORECASE)
-        if match is None:
-            raise ConfigError(f"{name} must be a whole number (a size may end in K, M, G or T)")
-        return int(match[1]) * _UNITS[match[2].upper()]
+        return parse_size(name, str(value))
     if kind is Path or kind is str:
         if not isinstance(value, str) or (kind is Path and not value):
             raise ConfigError(f"{name} must be a text")
@@ -131,8 +136,8 @@ def add_flags(parser: argparse.ArgumentParser, *, only: tuple[str, ...] = ()) ->
     group = parser.add_argument_group(
         "settings",
         f"Each may also stand in a TOML file (--config or {ENVIRONMENT_PREFIX}CONFIG) under the same name with "
-        f"underscores, or in the environment as {ENVIRONMENT_PREFIX}NAME; flags win over both, the environment over the "
-        "file. A secret belongs in the file, or in a file of its own that the environment names "
+        f"underscores, or in the environment as {ENVIRONMENT_PREFIX}NAME; flags win over both, the environment over "
+        "the file. A secret belongs in the file, or in a file of its own that the environment names "
         f"({ENVIRONMENT_PREFIX}METRICS_TOKEN_FILE).",
     )
     group.add_argument("--config", metavar="FILE", help="TOML file with settings")

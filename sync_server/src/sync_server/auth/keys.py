@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+KEY_FILE = "server.key"
+
+
 class KeyFileError(RuntimeError):
     """The key file cannot be used; the message says what to do."""
 

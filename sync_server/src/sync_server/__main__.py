@@ -1,0 +1,5 @@
+"""`python -m sync_server`."""
+
+from sync_server.cli import run
+
+run()

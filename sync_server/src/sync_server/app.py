@@ -1,0 +1,111 @@
+"""The ASGI application: finds the operation, asks who is calling, turns errors into problems, counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from sync_server.http import problems
+from sync_server.http.call import Call
+from sync_server.http.problems import ClientGone
+from sync_server.http.routing import Operation, Table
+from sync_server.routes import auth, blobs, changes, files, meta, tree, uploads
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from sync_server.services import Services
+
+log = logging.getLogger("sync_server.http")
+
+OPERATIONS: tuple[Operation, ...] = (
+    *auth.routes.operations,
+    *changes.routes.operations,
+    *blobs.routes.operations,
+    *tree.routes.operations,
+    *files.routes.operations,
+    *uploads.routes.operations,
+    *meta.routes.operations,
+)
+
+
+class App:
+    """One for each running server."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._table = Table(OPERATIONS)
+        self.running = 0
+        """Requests being answered now."""
+        self._access_log = services.config.access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        began = time.perf_counter()
+        operation: Operation | None = None
+        self.running += 1
+        try:
+            try:
+                operation, words = self._table.find(scope["method"], _raw_path(scope))
+                call = Call(scope, receive, self._services, operation, words)
+                if operation.scope is not None:
+                    call.identity = self._services.auth.identify(
+                        call.header("authorization"), call.address, operation.scope
+                    )
+                answer: ASGIApp = await operation.handler(call)
+            except ClientGone:
+                self._count(scope, operation, 499, began)
+                return
+            except Exception as error:
+                known = problems.of(error)
+                if known is None:
+                    log.exception("an operation failed", extra={"operation": operation.name if operation else None})
+                    known = problems.answer("internal", "this is a bug of the server; its log tells more")
+                answer = known
+            self._count(scope, operation, getattr(answer, "status_code", 200), began)
+            await answer(scope, receive, _once(send))
+        except (OSError, asyncio.CancelledError):
+            # The answer has begun: breaking it off is the only way to say that it is not whole.
+            log.debug("an answer was broken off", exc_info=True)
+            raise
+        finally:
+            self.running -= 1
+
+    def _count(self, scope: Scope, operation: Operation | None, status: int, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._services.metrics.count(operation, status, seconds)
+        if self._access_log:
+            # The path only: a query may hold what is nobody's business.
+            log.info(
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                },
+            )
+
+
+def _raw_path(scope: Scope) -> bytes:
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:  # optional in ASGI
+        path: str = scope["path"]
+        return path.encode("utf-8", "surrogatepass").replace(b"%", b"%25")
+    return raw.partition(b"?")[0]
+
+
+def _once(send: Send) -> Send:
+    """`send` with the headers every answer has."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+        await send(message)
+
+    return with_headers

@@ -1,0 +1,230 @@
+"""The bytes of files: conditions, ranges, sendfile where it can be, compression where it pays."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import zstandard
+from isal import isal_zlib
+
+from sync_server.http.answers import accepted_encoding
+from sync_server.http.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from sync_server.http.call import Call
+    from sync_server.store.interface import BlobFile
+
+log = logging.getLogger("sync_server.http")
+
+_PIECE = 128 * 1024
+_PAYS_FROM = 1400
+# Beyond it, the processor of a small server is worth more than the line.
+_PAYS_TO = 64 * 1024 * 1024
+# The table of the library itself: what the machine's own files say would differ from host to host.
+_TYPES = mimetypes.MimeTypes()
+_COMPRESSIBLE = re.compile(r"text/|application/(json|xml|javascript|x-sh|sql|rtf|.*\+(json|xml))|image/svg")
+_COMPRESSIBLE_SUFFIXES = (".gpx", ".md", ".log", ".csv", ".toml", ".yml", ".yaml", ".ini", ".conf", ".tex", ".org")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What is to be sent."""
+
+    parts: Sequence[BlobFile]
+    size: int
+    etag: str
+    """With its quotes."""
+    name: str = ""
+    mtime: int | None = None
+    """Milliseconds."""
+    headers: tuple[tuple[str, str], ...] = ()
+    compress: bool = True
+
+
+def bare_etags(header: str) -> frozenset[str]:
+    """The tags of an If-Match or If-None-Match header without quotes, weakness and our mark of an encoding."""
+    return frozenset(re.sub(r"-(gzip|zstd)$", "", tag) for tag in re.findall(r'(?:W/)?"([^"]*)"', header))
+
+
+def check_etag_list(header: str, name: str) -> None:
+    """Raise ProblemError unless it is `*` or a list of quoted tags: a condition that is misread is worse than none."""
+    if header.strip() != "*" and not re.fullmatch(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*', header):
+        raise ProblemError("malformed", f'{name} must be * or tags in quotes, as in "abc"')
+
+
+def answer(call: Call, download: Download) -> ASGIApp:
+    """The whole, a range, or "not modified"; raises ProblemError 412 and 416."""
+    tag = download.etag.strip('"')
+    if (wanted := call.header("if-match")) is not None:
+        check_etag_list(wanted, "If-Match")
+        if wanted.strip() != "*" and tag not in bare_etags(wanted):
+            raise ProblemError("precondition", "the content is not (any more) what If-Match names")
+    headers = [
+        ("accept-ranges", "bytes"),
+        # Never stored without being asked for again: a file may change at any moment, and is private.
+        ("cache-control", "private, no-cache"),
+        *download.headers,
+    ]
+    if download.mtime is not None:
+        headers.append(("last-modified", formatdate(min(max(download.mtime, 0) / 1000, 253402300799), usegmt=True)))
+    if (known := call.header("if-none-match")) is not None:
+        check_etag_list(known, "If-None-Match")
+        if known.strip() == "*" or tag in bare_etags(known):
+            return _Send(304, [*headers, ("etag", download.etag)], (), 0, 0)
+
+    whole = True
+    start, end = 0, download.size
+    wanted_range = call.header("range")
+    condition = call.header("if-range")
+    if wanted_range is not None and (condition is None or condition == download.etag):
+        chosen = _one_range(wanted_range, download.size)
+        if chosen is not None:
+            start, end = chosen
+            whole = False
+    media = _media(download.name)
+    # What a user stored must never run as a page of this server.
+    headers += [
+        ("content-type", media),
+        ("content-security-policy", "default-src 'none'; sandbox"),
+    ]
+    if download.name:
+        headers.append(("content-disposition", f"attachment; filename*=UTF-8''{quote(download.name, safe='')}"))
+    call.services.metrics.bytes_out.inc(end - start)
+    if not whole:
+        headers += [("etag", download.etag), ("content-range", f"bytes {start}-{end - 1}/{download.size}")]
+        return _Send(206, headers, download.parts, start, end)
+    if download.compress and _PAYS_FROM <= download.size <= _PAYS_TO and _pays(media, download.name):
+        headers.append(("vary", "accept-encoding"))
+        encoding = accepted_encoding(call.header("accept-encoding"))
+        if encoding is not None:
+            headers += [("etag", f'"{tag}-{encoding}"'), ("content-encoding", encoding)]
+            return _Send(200, headers, download.parts, 0, download.size, encoding)
+    headers.append(("etag", download.etag))
+    return _Send(200, headers, download.parts, 0, download.size)
+
+
+def _media(name: str) -> str:
+    guessed, encoding = _TYPES.guess_type(name)
+    return "application/octet-stream" if guessed is None or encoding is not None else guessed
+
+
+def _pays(media: str, name: str) -> bool:
+    return _COMPRESSIBLE.match(media) is not None or name.lower().endswith(_COMPRESSIBLE_SUFFIXES)
+
+
+def _one_range(header: str, size: int) -> tuple[int, int] | None:
+    """Start and end of a single range; None for what RFC 9110 lets a server ignore (other units, several ranges)."""
+    match = re.fullmatch(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", header)
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        length = int(match[2])
+        start, end = max(0, size - length), size
+    else:
+        start, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
+        if match[2] and int(match[2]) < start:
+            return None
+    if start >= end:
+        raise ProblemError("range", f"the content has {size} bytes", {"content-range": f"bytes */{size}"})
+    return start, end
+
+
+class _Send:
+    """An ASGI application that sends part of some files, one after the other."""
+
+    def __init__(
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        parts: Sequence[BlobFile],
+        start: int,
+        end: int,
+        encoding: str | None = None,
+    ) -> None:
+        self.status_code = status
+        self._headers = headers
+        self._parts = parts
+        self._start = start
+        self._end = end
+        self._encoding = encoding
+        # Looked at before the answer begins: afterwards there is no way to say what is wrong.
+        for part in parts:
+            try:
+                found = part.path.stat().st_size
+            except OSError:
+                found = -1
+            if found != part.size:
+                log.error(
+                    "a content is missing or damaged on the disk: run `sync-server check`", extra={"blob": part.hash}
+                )
+                raise ProblemError(
+                    "unavailable", "this content is damaged on the server; its owner has to look after it"
+                )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
+        if self._encoding is None and self.status_code != 304:
+            headers.append((b"content-length", str(self._end - self._start).encode()))
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        if scope["method"] == "HEAD" or self._start >= self._end:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        first = self._parts[0]
+        if (
+            len(self._parts) == 1
+            and self._encoding is None
+            and self._end - self._start == first.size
+            and "http.response.pathsend" in (scope.get("extensions") or {})
+        ):
+            await send({"type": "http.response.pathsend", "path": str(first.path)})
+            return
+        stream = self._pieces() if self._encoding is None else compressed(self._pieces(), self._encoding)
+        async for piece in stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        position = 0
+        for part in self._parts:
+            begin, stop = max(self._start - position, 0), min(self._end - position, part.size)
+            position += part.size
+            if begin >= stop:
+                continue
+            handle = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                while begin < stop:
+                    piece = os.pread(handle, min(_PIECE, stop - begin), begin)
+                    if not piece:
+                        # Ends the connection without the promised length: the client must not take it for whole.
+                        raise OSError(f"{part.path} has become shorter")
+                    begin += len(piece)
+                    yield piece
+            finally:
+                os.close(handle)
+
+
+async def compressed(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    if encoding == "zstd":
+        zstd = zstandard.ZstdCompressor(level=1).compressobj()
+        async for piece in pieces:
+            if out := zstd.compress(piece):
+                yield out
+        yield zstd.flush()
+        return
+    gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    async for piece in pieces:
+        if out := gzip.compress(piece):
+            yield out
+    yield gzip.flush()

@@ -1,0 +1,169 @@
+"""Which function answers which address, and what it promises; the OpenAPI description is made from the same table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sync_server.http.call import Call, decode_path
+from sync_server.http.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from starlette.types import ASGIApp
+
+    Handler = Callable[[Call], Awaitable[ASGIApp]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A body that is no JSON."""
+
+    media: str = "application/octet-stream"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header of the request that changes what is done."""
+
+    name: str
+    description: str
+    kind: Any = str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one address. `path` has {words}; one that ends in {path} takes all that follows, slashes too."""
+
+    method: str
+    path: str
+    handler: Handler
+    tag: str
+    name: str
+    summary: str
+    scope: str | None
+    words: tuple[Any, ...] = ()
+    query: type | None = None
+    headers: tuple[Header, ...] = ()
+    body: Any = None
+    answers: dict[int, Any]
+    problems: frozenset[int]
+
+
+class Routes:
+    """The operations of one part of the interface."""
+
+    def __init__(self, tag: str, prefix: str = "/api/v1") -> None:
+        self.tag = tag
+        self.prefix = prefix
+        self.operations: list[Operation] = []
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str | None,
+        answers: dict[int, Any],
+        problems: Iterable[int] = (),
+        words: tuple[Any, ...] = (),
+        query: type | None = None,
+        headers: tuple[Header, ...] = (),
+        body: Any = None,
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated function as what answers; its docstring's first line is the summary."""
+
+        def declare(handler: Handler) -> Handler:
+            expected = set(problems) | {429}
+            if scope is not None:
+                expected |= {401, 403}
+            if query is not None:
+                expected |= {400, 422}
+            if body is not None:
+                expected |= {400, 408, 413, 415, 422}
+            if "{" in path:
+                expected |= {400, 404}
+            if scope == "write":
+                expected |= {503, 507}
+            self.operations.append(
+                Operation(
+                    method=method,
+                    path=self.prefix + path,
+                    handler=handler,
+                    tag=self.tag,
+                    name=handler.__name__,
+                    summary=(handler.__doc__ or "").strip(),
+                    scope=scope,
+                    words=words,
+                    query=query,
+                    headers=headers,
+                    body=body,
+                    answers=answers,
+                    problems=frozenset(expected),
+                )
+            )
+            return handler
+
+        return declare
+
+
+class Table:
+    """Finds the operation of a request: one look into a dictionary for each word of the path."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self._fixed: dict[str, dict[str, Operation]] = {}
+        self._variable: dict[tuple[int, str], list[tuple[tuple[str | None, ...], dict[str, Operation]]]] = {}
+        self._rest: dict[str, dict[str, Operation]] = {}
+        for operation in operations:
+            if operation.path.endswith("/{path}"):
+                self._rest.setdefault(operation.path[: -len("{path}")], {})[operation.method] = operation
+            elif "{" not in operation.path:
+                self._fixed.setdefault(operation.path, {})[operation.method] = operation
+            else:
+                words = tuple(None if word.startswith("{") else word for word in operation.path.split("/"))
+                candidates = self._variable.setdefault((len(words), _first(operation.path)), [])
+                for pattern, methods in candidates:
+                    if pattern == words:
+                        methods[operation.method] = operation
+                        break
+                else:
+                    candidates.append((words, {operation.method: operation}))
+
+    def find(self, method: str, raw_path: bytes) -> tuple[Operation, tuple[str, ...]]:
+        """The operation and the variable words; raises ProblemError 404 or 405."""
+        methods, words = self._methods(raw_path)
+        operation = methods.get(method)
+        if operation is None and method == "HEAD":
+            operation = methods.get("GET")
+        if operation is None:
+            allowed = sorted({*methods, "HEAD"} if "GET" in methods else methods)
+            raise ProblemError(
+                "method-not-allowed", f"this address knows {', '.join(allowed)}", {"allow": ", ".join(allowed)}
+            )
+        return operation, words
+
+    def _methods(self, raw_path: bytes) -> tuple[dict[str, Operation], tuple[str, ...]]:
+        path = raw_path.decode("latin-1")
+        if (fixed := self._fixed.get(path)) is not None:
+            return fixed, ()
+        for prefix, methods in self._rest.items():
+            if path.startswith(prefix):
+                return methods, (decode_path(raw_path[len(prefix) :]),)
+        found = path.split("/")
+        for pattern, methods in self._variable.get((len(found), _first(path)), ()):
+            if all(want is None or want == have for want, have in zip(pattern, found, strict=True)):
+                return methods, tuple(
+                    decode_path(have.encode("latin-1"))
+                    for want, have in zip(pattern, found, strict=True)
+                    if want is None
+                )
+        raise ProblemError("not-found", "there is nothing at this address")
+
+
+def _first(path: str) -> str:
+    """The first word after /api/v1."""
+    words = path.split("/", 4)
+    return words[3] if len(words) > 3 else ""

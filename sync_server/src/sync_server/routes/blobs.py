@@ -1,0 +1,166 @@
+"""Content by its name: what is there, one, or many at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sync_protocol.types import MAX_BLOB, MAX_HAVE, BatchAnswer, BlobResult, HaveAnswer, HaveRequest, Sha256
+from sync_server.http import answers
+from sync_server.http.answers import accepted_encoding
+from sync_server.http.call import Call
+from sync_server.http.content import Download, compressed
+from sync_server.http.content import answer as content_answer
+from sync_server.http.problems import ProblemError
+from sync_server.http.routing import Bytes, Header, Routes
+from sync_server.store.interface import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from sync_server.store.interface import BlobFile
+
+routes = Routes("contents")
+
+MAX_BATCH = 8 * 1024 * 1024
+FRAME = 36
+_CONDITIONS = (
+    Header("if-none-match", "Tags one already has: 304 when it is among them."),
+    Header("range", "Part of the content, as `bytes=0-99`."),
+)
+_ENCODED = Header("content-encoding", "`gzip` or `zstd`, when the body is compressed.")
+
+
+@routes("POST", "/blobs/have", scope="read", body=HaveRequest, answers={200: HaveAnswer})
+async def have(call: Call) -> Response:
+    """Ask which contents have to be uploaded. Those of other accounts count as missing."""
+    request = await call.json(HaveRequest, 128 * 1024)
+    return answers.json(call, HaveAnswer(await call.services.tree.have(call.identity, request.blobs)))
+
+
+@routes(
+    "PUT",
+    "/blobs/{sha256}",
+    scope="write",
+    words=(Sha256,),
+    headers=(_ENCODED,),
+    body=Bytes(description="At most 4 MiB, whose SHA-256 is the name."),
+    answers={200: BlobResult},
+)
+async def put_blob(call: Call) -> Response:
+    """Upload a content. It is on the disk when this is answered; the same again does no harm."""
+    name = call.word(0, Sha256, "content")
+    writer = call.services.tree.upload_blob(call.identity, name)
+    try:
+        async for piece in call.pieces(MAX_BLOB):
+            writer.write(piece)
+        call.services.metrics.bytes_in.inc(writer.size)
+        await writer.finish()
+    finally:
+        writer.abort()
+    return answers.json(call, BlobResult(name, "ok"))
+
+
+@routes(
+    "GET", "/blobs/{sha256}", scope="read", words=(Sha256,), headers=_CONDITIONS,
+    answers={200: Bytes(), 206: Bytes(), 304: None}, problems=(412, 416, 503),
+)  # fmt: skip
+async def get_blob(call: Call) -> ASGIApp:
+    """Download a content that one of the account's files has, or had."""
+    name = call.word(0, Sha256, "content")
+    blob = await call.services.tree.blob(call.identity, name)
+    return content_answer(call, Download((blob,), blob.size, f'"{name}"', compress=False))
+
+
+@routes(
+    "POST",
+    "/blobs/batch",
+    scope="write",
+    headers=(_ENCODED,),
+    body=Bytes(
+        description="For each content: 32 bytes SHA-256, 4 bytes length (big-endian), the bytes. At most 8 MiB."
+    ),
+    answers={200: BatchAnswer},
+)
+async def put_batch(call: Call) -> Response:
+    """Upload many small contents at once; they are made durable together."""
+    media = (call.header("content-type") or "").partition(";")[0].strip().lower()
+    if media != "application/octet-stream":
+        raise ProblemError("media-type", "send application/octet-stream", {"accept": "application/octet-stream"})
+    body = memoryview(await call.read(MAX_BATCH))
+    blobs: list[tuple[str, bytes]] = []
+    position = 0
+    while position < len(body):
+        length = int.from_bytes(body[position + 32 : position + FRAME], "big")
+        if len(body) < position + FRAME + length:
+            raise ProblemError("malformed", f"the content at byte {position} is cut off")
+        blobs.append((body[position : position + 32].hex(), bytes(body[position + FRAME : position + FRAME + length])))
+        position += FRAME + length
+        if len(blobs) > MAX_HAVE:
+            raise ProblemError("too-large", f"at most {MAX_HAVE} contents at a time")
+    call.services.metrics.bytes_in.inc(len(body))
+    return answers.json(call, BatchAnswer(await call.services.tree.put_blobs(call.identity, blobs)))
+
+
+@routes(
+    "POST",
+    "/blobs/fetch",
+    scope="read",
+    body=HaveRequest,
+    answers={200: Bytes(description="In the form of /blobs/batch, in the order asked; what is not there is left out.")},
+)
+async def fetch_batch(call: Call) -> ASGIApp:
+    """Download many small contents at once."""
+    request = await call.json(HaveRequest, 128 * 1024)
+    found: list[BlobFile] = []
+    for name in dict.fromkeys(request.blobs):
+        try:
+            found.append(await call.services.tree.blob(call.identity, name))
+        except NotFound:
+            continue
+    call.services.metrics.bytes_out.inc(sum(blob.size for blob in found))
+    return _Frames(found, accepted_encoding(call.header("accept-encoding")))
+
+
+class _Frames:
+    status_code = 200
+
+    def __init__(self, blobs: list[BlobFile], encoding: str | None) -> None:
+        self._blobs = blobs
+        self._encoding = encoding
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [
+            (b"content-type", b"application/octet-stream"),
+            (b"cache-control", b"no-store"),
+            (b"vary", b"accept-encoding"),
+        ]
+        if self._encoding is None:
+            total = sum(FRAME + blob.size for blob in self._blobs)
+            headers.append((b"content-length", str(total).encode()))
+        else:
+            headers.append((b"content-encoding", self._encoding.encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        stream = self._pieces() if self._encoding is None else compressed(self._pieces(), self._encoding)
+        async for piece in stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        # Gathered to some size: a message for each small file costs more than its bytes.
+        gathered: list[bytes] = []
+        size = 0
+        for blob in self._blobs:
+            data = blob.path.read_bytes()
+            if len(data) != blob.size or (blob.size < 65536 and hashlib.sha256(data).hexdigest() != blob.hash):
+                raise OSError(f"the content {blob.hash} is damaged: run `sync-server check`")
+            gathered += [bytes.fromhex(blob.hash), blob.size.to_bytes(4, "big"), data]
+            size += FRAME + blob.size
+            if size >= 256 * 1024:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+        if gathered:
+            yield b"".join(gathered)
