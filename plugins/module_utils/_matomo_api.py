@@ -90,11 +90,11 @@ class Transport(t.Protocol):
 
 
 def words_of(page: str) -> str:
-    """What a page says to its reader, at most a few sentences of it, its alerts first."""
+    """The first sentence that a page says to its reader, its alerts before anything else."""
     visible = re.sub(r"(?is)<(script|style|head)\b.*?</\1>", " ", page)
     alert = re.search(r"(?is)<(\w+)[^>]*class=[\"'][^\"']*(?:alert|error)[^\"']*[\"'][^>]*>(.*?)</\1>", visible)
     text = html.unescape(re.sub(r"(?s)<[^>]+>", " ", alert.group(2) if alert else visible))
-    return " ".join(text.split())[:300]
+    return " ".join(text.split()).partition(". ")[0][:300]
 
 
 def canonical_url(url: str) -> str:

@@ -22,6 +22,18 @@ def box() -> t.Iterator[Box]:
         box.down()
 
 
+@pytest.fixture(scope="session")
+def _bare(box: Box) -> Matomo:
+    return box.start()
+
+
+@pytest.fixture
+def bare(box: Box, _bare: Matomo) -> Matomo:
+    """One that nobody has installed, whatever the test before made of it."""
+    box.empty(_bare)
+    return _bare
+
+
 @pytest.fixture(scope="module")
 def fresh(box: Box) -> Matomo:
     """One that nobody has installed."""

@@ -280,16 +280,24 @@ class Box:
     def start(self, *options: str, version: str = "") -> Matomo:
         """A Matomo that nobody has installed, with an empty database."""
         number = next(self._numbers)
-        database = f"matomo{number}"
-        self._root(
-            f"CREATE DATABASE {database}; GRANT ALL ON {database}.* TO {database}@'%' "
-            f"IDENTIFIED BY '{DATABASE_PASSWORD}';"
-        )
         image = images.build("matomo-stand-in", version=version)
-        matomo = Matomo(f"{self.network}-{number}", self.network, database, image)
+        matomo = Matomo(f"{self.network}-{number}", self.network, f"matomo{number}", image)
         self._started.append(matomo)
+        self.empty_database(matomo.database)
         matomo.start(*options)
         return matomo
+
+    def empty(self, matomo: Matomo) -> None:
+        """Leave the volume and the database as a first start leaves them."""
+        matomo.inside("rm", "-f", "config/config.ini.php")
+        matomo.token = None
+        self.empty_database(matomo.database)
+
+    def empty_database(self, name: str) -> None:
+        self._root(
+            f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}; "
+            f"GRANT ALL ON {name}.* TO {name}@'%' IDENTIFIED BY '{DATABASE_PASSWORD}';"
+        )
 
     def _root(self, statement: str) -> str:
         client = ("mariadb", "-uroot", f"-p{DATABASE_PASSWORD}")
