@@ -136,6 +136,9 @@ def wanted_settings(sections: t.Mapping[str, t.Any], privacy: t.Mapping[str, t.A
         config[f"{stem}_enable"] = "1" if time else "0"
         if time:
             config[f"{stem}_older_than"] = str(time)
+    if "Deletelogs.delete_logs_older_than" in config:
+        # A little every day: a week's rows at once are what a small database server dies of.
+        config.setdefault("Deletelogs.delete_logs_schedule_lowest_interval", "1")
     stored = {name: str(int(value)) if isinstance(value, (bool, int)) else value for name, value in wanted.items()}
     if "anonymize_ip_bytes" in stored:
         stored["anonymize_ip"] = "0" if stored["anonymize_ip_bytes"] == "0" else "1"

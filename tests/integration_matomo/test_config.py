@@ -106,21 +106,10 @@ def test_secrets_are_hidden_and_the_database_password_never_leaves(matomo: Matom
     assert DATABASE_PASSWORD not in result["output"]
 
 
-MISTAKES: list[tuple[dict[str, t.Any], str]] = [
-    ({"general": {"a b": 1}}, "General.a b is no setting"),
-    ({"general": {"force_ssl": None}}, "General.force_ssl"),
-    ({"general": {"force_ssl": "1\n[database]"}}, "General.force_ssl"),
-    ({"sections": {"General": 1}}, "General is no list"),
-    ({"privacy": {"delete_reports_older_than_months": 1}}, "give 2 or more"),
-    ({"privacy": {"delete_logs_older_than_days": -1}}, "give 1 or more"),
-]
-
-
-@pytest.mark.parametrize(("options", "said"), MISTAKES)
-def test_a_mistake_is_told_and_nothing_changes(matomo: Matomo, options: dict[str, t.Any], said: str) -> None:
+def test_a_mistake_is_told_and_nothing_changes(matomo: Matomo) -> None:
     before = matomo.inside("cat", "config/config.ini.php")
 
-    assert said in one_sentence(matomo.config(**options))
+    assert "General.a b is no setting" in one_sentence(matomo.config(general={"force_ssl": 1, "a b": 1}))
     assert matomo.inside("cat", "config/config.ini.php") == before
 
 

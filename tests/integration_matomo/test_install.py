@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import typing as t
 
 import pytest
 from matomo import DATABASE_PASSWORD, HOST, PASSWORD, SITE, Matomo, Result, finish_module, run_module, start_module
@@ -176,20 +175,10 @@ def test_an_unknown_timezone_stops_the_installation_with_matomos_own_words(bare:
     assert bare.install()["changed"] is True
 
 
-MISTAKES: list[tuple[dict[str, t.Any], str]] = [
-    ({"admin_password": "short"}, "5 characters"),
-    ({"admin_email": "nobody"}, "admin_email"),
-    ({"first_site": {"name": "x", "urls": ["example.org"]}}, "https://www.example.org"),
-    ({"first_site": {"name": "x", "urls": []}}, "no urls"),
-    ({"database_prefix": "a-b"}, "database_prefix"),
-]
-
-
-@pytest.mark.parametrize(("options", "said"), MISTAKES)
-def test_mistakes_are_told_before_anything_is_asked(options: dict[str, t.Any], said: str) -> None:
+def test_mistakes_are_told_before_anything_is_asked() -> None:
     nowhere = Matomo("nowhere", "nowhere", "nowhere", "", _address="127.0.0.1:9")
 
-    assert said in one_sentence(nowhere.install(**options))
+    assert "5 characters" in one_sentence(nowhere.install(admin_password="short"))
 
 
 def test_a_dry_run_on_a_bare_host_predicts_everything() -> None:

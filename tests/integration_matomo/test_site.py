@@ -99,7 +99,7 @@ def test_only_an_explicit_state_removes_a_site(matomo: Matomo) -> None:
 
 
 def test_two_runs_at_once_make_a_site_once(matomo: Matomo) -> None:
-    login = {"url": matomo.url, "host_name": HOST, "token": matomo.token}
+    login: dict[str, t.Any] = {"url": matomo.url, "host_name": HOST, "token": matomo.token}
     site = {"name": "Race", "urls": ["https://race.example.com"]}
 
     running = [start_module("matomo_site", **login, sites=[site]) for _run in range(3)]
@@ -112,14 +112,8 @@ def test_two_runs_at_once_make_a_site_once(matomo: Matomo) -> None:
 
 MISTAKES: list[tuple[list[dict[str, t.Any]], str]] = [
     ([{"name": "a", "urls": ["https://new.example"]}, {"name": "b", "urls": ["http://NEW.example/"]}], "listed twice"),
-    ([{"name": "a", "urls": ["https://new.example", "https://new.example/"]}], "listed twice"),
     ([{"name": "a", "urls": ["new.example"]}], "'new.example' is no address"),
-    ([{"name": "a", "urls": ["https://new example"]}], "is no address"),
-    ([{"name": "a", "urls": ["ftp://new.example"]}], "is no address"),
-    ([{"name": "a", "urls": []}], "no urls"),
-    ([{"name": " ", "urls": ["https://new.example"]}], "no name"),
     ([{"name": "a", "urls": ["https://new.example"], "timezone": "Europe/Atlantis"}], "'Europe/Atlantis'"),
-    ([{"name": "a", "urls": ["https://new.example"], "currency": "Euro"}], "write it as EUR"),
     (
         [
             {"name": "a", "urls": ["https://example.org"]},

@@ -89,7 +89,7 @@ final class Access
         if (strlen($password) < 6) {
             throw new ApiError('The password length must be between 6 and 80 characters.');
         }
-        Database::insert('user', ['login' => $login, 'password' => password_hash(md5($password), PASSWORD_BCRYPT),
+        Database::insert('user', ['login' => $login, 'password' => password_hash(md5($password), PASSWORD_BCRYPT, ['cost' => 6]),
             'email' => $email, 'superuser_access' => (int) $superUser, 'date_registered' => gmdate('Y-m-d H:i:s'),
             'ts_password_modified' => gmdate('Y-m-d H:i:s')]);
     }
