@@ -378,7 +378,8 @@ class OpResult(Struct, frozen=True, omit_defaults=True):
     node: str | None = None
     """The node that has the change: of a conflict copy, the copy."""
     revision: int | None = None
-    """Of `node`: the base of the next operation on it."""
+    """The base of the next operation on `node`. After a move of a file whose content another device changed meanwhile
+    it is the old base, so that nobody overwrites what they have not seen; `entry` has the truth then."""
     entry: NodeEntry | None = None
     """`node`, where it is not just what was asked for: a copy, a revived parent, another name."""
     current: NodeEntry | None = None

@@ -257,7 +257,7 @@ class Rules:
             raise self._refuse("stale", node, "It is in the trash.")
         parent, revived = self._destination(op.parent, op.on_conflict)
         if node.parent == parent and node.name == name:
-            return self._answer("same", node, changed=revived)
+            return self._moved(base, self._answer("same", node, changed=revived), node)
         if base < node.place_rev:
             raise self._refuse("stale", node, "Another device moved it meanwhile.")
         if node.kind == "folder" and self._is_within(parent, node.id):
@@ -275,10 +275,16 @@ class Rules:
         node.parent, node.name, node.key = parent, name, name_key(name)
         self._placed(node, "move")
         if other is None:
-            return self._answer("ok", node, changed=revived)
+            return self._moved(base, self._answer("ok", node, changed=revived), node)
         if node.kind == "file":
             self._note_conflict(other, node)
-        return self._answer("conflict_copy", node, current=other)
+        return self._moved(base, self._answer("conflict_copy", node, current=other), node)
+
+    def _moved(self, base: int, result: OpResult, node: NodeRow) -> OpResult:
+        """Who moves a file knows its new place, not content that came meanwhile: the old base stays the base."""
+        if base >= node.content_rev:
+            return result
+        return replace(result, revision=base, entry=entry(self.rows, node))
 
     # --- delete, restore ---
 

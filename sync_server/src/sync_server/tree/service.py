@@ -92,7 +92,10 @@ class Tree:
         The same op id again, of the same device, gives the same answer; with another body it raises Invalid. NoSpace is
         raised before anything is done.
         """
-        digest = sha256(_encoder.encode(request)).digest()
+        try:
+            digest = sha256(_encoder.encode(request)).digest()
+        except UnicodeEncodeError as error:
+            raise Invalid("A name must be valid Unicode.") from error
         if any(isinstance(op, Put) for op in request.ops):
             self.store.check_space()
 
