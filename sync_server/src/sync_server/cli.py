@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.set_up(settings)
     try:
         status: int = options.run(settings, options)
-    except (CommandError, SyncError, AuthError, OSError, RuntimeError) as error:
+    except (CommandError, config.ConfigError, SyncError, AuthError, OSError, RuntimeError) as error:
         print(f"sync-server: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -89,6 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     quota.add_argument("name", help="name of the account")
     quota.add_argument("size", help="bytes, as in 20G, or none")
     config.add_flags(quota, only=_STORE_SETTINGS)
+
+    apply = _command(users, "apply", "make accounts be as a list says: a line for each change", _user_apply)
+    apply.description = (
+        "Read a JSON list of {name, password, quota} from standard input, make what is missing and correct what "
+        "differs. Accounts that are not listed stay."
+    )
+    apply.add_argument("--dry-run", action="store_true", help="only say what would change")
+    config.add_flags(apply, only=(*_STORE_SETTINGS, "min_password_length", "default_quota"))
 
     device = commands.add_parser("device", help="devices", description="Manage devices; works while the server runs.")
     devices = device.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -259,6 +267,24 @@ def _user_quota(settings: Config, options: argparse.Namespace) -> int:
         account = _account(Reads(store), options.name)
         await _set_quota(store, settings, account.id, quota)
         print(f"{account.name} may keep {'any amount' if quota is None else f'{quota} bytes'}")
+        return 0
+
+    return _with_store(settings, work)
+
+
+def _user_apply(settings: Config, options: argparse.Namespace) -> int:
+    import msgspec
+
+    from sync_server import provision
+
+    try:
+        wanted = provision.read_wanted(sys.stdin.buffer.read(), settings.min_password_length)
+    except msgspec.DecodeError as error:
+        raise CommandError(f"the list cannot be used: {error}") from None
+
+    async def work(store: SqliteStore) -> int:
+        for line in await provision.apply(store, settings, wanted, dry_run=options.dry_run):
+            print(line)
         return 0
 
     return _with_store(settings, work)
