@@ -78,7 +78,7 @@ def check_wanted(wanted: Installation) -> None:
         raise MatomoError(f"admin_email is {wanted.admin_email!r}: give an address.")
     if not re.fullmatch(r"[A-Za-z0-9_.@+-]{2,100}", wanted.admin_login):
         raise MatomoError(
-            f"admin_login is {wanted.admin_login!r}: use 2 to 100 letters, digits, and the characters _ . @ + -."
+            f"admin_login is {wanted.admin_login!r}: use 2 to 100 letters, digits and the characters _.@+-"
         )
     if not re.fullmatch(r"[A-Za-z0-9_]*", wanted.database_prefix):
         raise MatomoError(f"database_prefix is {wanted.database_prefix!r}: use letters, digits and _.")
