@@ -200,7 +200,7 @@ class ChangesPage(Struct, frozen=True):
 
 class Snapshot(Struct, frozen=True):
     """Every live node, in pages by id: a child may come before its parent. `next` is the page to ask for, None at the
-    end; then go on with `/changes` from `cursor`, and let a change win over an entry of a lower revision."""
+    end; then go on with `/changes` from `cursor`, and skip only changes of a lower revision than the entry has."""
 
     entries: list[NodeEntry]
     cursor: str
