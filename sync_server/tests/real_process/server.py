@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -176,7 +177,9 @@ class Connection:
             if self._kept is None or self._kept.port != self.port:
                 self.close()
                 self._kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-            self._kept.request(method, under + path, body, sent)
+            # A body may be refused before all of it was sent: the answer is there all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._kept.request(method, under + path, body, sent)
             answer = self._kept.getresponse()
             return Answer(answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read())
         except (OSError, http.client.HTTPException) as error:
