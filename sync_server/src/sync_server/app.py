@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sync_server.http import problems
 from sync_server.http.call import Call
-from sync_server.http.problems import ClientGone
+from sync_server.http.problems import ClientGone, ProblemError
 from sync_server.http.routing import Operation, Table
 from sync_server.routes import auth, blobs, changes, files, meta, tree, uploads
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sync_server.services import Services
 
 log = logging.getLogger("sync_server.http")
+
+MAX_HEADER_BYTES = 32 * 1024
 
 OPERATIONS: tuple[Operation, ...] = (
     *auth.routes.operations,
@@ -40,6 +42,8 @@ class App:
         self.running = 0
         """Requests being answered now."""
         self._access_log = services.config.access_log
+        # Granian has that limit of its own.
+        self._check_headers = services.config.server != "granian"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,6 +55,8 @@ class App:
         self.running += 1
         try:
             try:
+                if self._check_headers and _size_of_headers(scope) > MAX_HEADER_BYTES:
+                    raise ProblemError("headers", f"all headers together may have {MAX_HEADER_BYTES} bytes")
                 operation, words = self._table.find(scope["method"], _raw_path(scope))
                 call = Call(scope, receive, self._services, operation, words)
                 if operation.scope is not None:
@@ -90,6 +96,10 @@ class App:
                     "ms": round(seconds * 1000, 1),
                 },
             )
+
+
+def _size_of_headers(scope: Scope) -> int:
+    return sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _raw_path(scope: Scope) -> bytes:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from sync_server import __version__
-from sync_server.app import App
+from sync_server.app import MAX_HEADER_BYTES, App
 from sync_server.auth import keys
 from sync_server.auth.service import Auth
 from sync_server.health import Prober
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sync_server")
 
-_MAX_HEADER_BYTES = 32 * 1024
 _SEEN_SECONDS = 60
 _HOUSEKEEPING_SECONDS = 3600
 
@@ -129,7 +128,7 @@ class _Granian:
             backlog=512,
             # More requests than this wait in the kernel, where they cost nothing. Waiting devices count too.
             backpressure=config.max_waiting + 256,
-            http1_settings=HTTP1Settings(header_read_timeout=15_000, max_buffer_size=_MAX_HEADER_BYTES),
+            http1_settings=HTTP1Settings(header_read_timeout=15_000, max_buffer_size=MAX_HEADER_BYTES),
         )
 
     async def serve(self) -> None:
@@ -158,7 +157,7 @@ class _Uvicorn:
                 proxy_headers=False,
                 server_header=False,
                 backlog=512,
-                h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
                 timeout_graceful_shutdown=config.drain_seconds,
             )
         )

@@ -62,6 +62,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "invalid": (422, "The request makes no sense"),
     "mismatch": (422, "The bytes are not what their name says"),
     "too-many": (429, "Too many requests"),
+    "headers": (431, "The headers are too large"),
     "internal": (500, "The server made a mistake"),
     "unavailable": (503, "Not now"),
     "quota": (507, "The account's space is used up"),
