@@ -77,6 +77,11 @@ class Reply:
             return html.unescape(str(data.get("message", ""))).strip() or "no reason given"
         return None
 
+    @property
+    def says_installed(self) -> bool:
+        """The wizard's short refusal; its ordinary pages are 150 KB long and may say anything."""
+        return len(self.text) < 10_000 and self.contains("already installed")
+
     def contains(self, *sentences: str) -> bool:
         return any(sentence in self.text for sentence in sentences)
 
@@ -172,7 +177,7 @@ class Api:
             raise MatomoError(
                 "Matomo's files are newer than its database: run `console core:update --yes` in its container."
             )
-        if reply.contains("Access denied for user", "[1045]"):
+        if reply.contains("Access denied for user", "SQLSTATE[HY000] [1045]"):
             raise wrong_database_password()
         if reply.contains("Unable to authenticate") or (reply.status == 401 and self.token):
             raise TokenRejected(
@@ -238,4 +243,4 @@ def wrong_database_password() -> MatomoError:
 
 
 def _database_is_down(text: str) -> bool:
-    return any(sign in text for sign in ("[2002]", "php_network_getaddresses", "server has gone away"))
+    return bool(re.search(r"SQLSTATE\[HY000\] \[200\d\]|php_network_getaddresses|MySQL server has gone away", text))

@@ -107,20 +107,22 @@ def install(api: Api, wanted: Installation, *, check: bool = False) -> Outcome:
 
 def _version_by_token(api: Api) -> str | None:
     """The version, which only a good token is told; also brings up whatever else is wrong with an installed Matomo."""
-    given, api.token = api.token, api.token or None
     try:
         version = str(api.call("API.getMatomoVersion"))
-        if given and not api.call("UsersManager.hasSuperUserAccess"):
-            raise TokenRejected
-        return version if given else None
+        if api.token is None:
+            # Whoever made the statistics public.
+            return None
+        # Refused to everybody but super users.
+        api.call("SitesManager.getAllSites")
     except TokenRejected:
         api.token = None
         return None
     except Refused:
-        # Without a token: "requires view access".
-        if given:
+        # "requires view access".
+        if api.token:
             raise
         return None
+    return version
 
 
 def _new_token(api: Api, wanted: Installation) -> str:
@@ -209,7 +211,7 @@ def _set_up_database(api: Api, wanted: Installation) -> bool:
         raise
     if reply.status == 302:
         return False
-    if reply.contains("already installed"):
+    if reply.says_installed:
         return True
     if reply.contains("Could not connect to the database") and (
         reply.contains(*_REFUSED) or not reply.contains("SQLSTATE")
@@ -221,7 +223,7 @@ def _set_up_database(api: Api, wanted: Installation) -> bool:
 def _send(api: Api, action: str, fields: dict[str, str], what: str) -> None:
     reply = api.form(action, fields)
     # A repeated step redirects past itself.
-    if reply.status != 302 and not reply.contains("already installed"):
+    if reply.status != 302 and not reply.says_installed:
         raise _stopped(what, reply)
 
 
