@@ -67,7 +67,7 @@ class Device:
         if self.round is not None:
             self.round.close()  # type: ignore[attr-defined]
         self.round = None
-        self.folder.step = lambda what: None
+        self.folder.step = lambda what, path: None
         if self.trees.db.in_transaction:
             self.trees.db.execute("ROLLBACK")
         self.trees._depth = 0
@@ -216,19 +216,18 @@ class Devices(RuleBasedStateMachine):
     def lose_answer(self, d: int) -> None:
         self.devices[d % len(self.devices)].line.lose = 1
 
-    @rule(d=st.integers(0, 2), after=st.integers(0, 3), n=st.integers(0, 50), what=st.sampled_from(["kill", "edit"]))
-    def strike(self, d: int, after: int, n: int, what: str) -> None:
-        """A kill or an edit in the middle of the next changes to the folder."""
+    @rule(d=st.integers(0, 2), after=st.integers(0, 2), replace=st.booleans(), edit=st.booleans(), kill=st.booleans())
+    def strike(self, d: int, after: int, replace: bool, edit: bool, kill: bool) -> None:
+        """The user edits the very file the client is about to change, and the client is killed before it can look."""
         device = self.devices[d % len(self.devices)]
         left = itertools.count(after, -1)
 
-        def step(_: str) -> None:
-            if next(left) == 0:
-                if what == "kill":
-                    raise Killed
-                path = self._pick(device, n)
-                if path is not None:
-                    self._write(device, path, n % 2 == 0)
+        def step(what: str, path: str) -> None:
+            turn = next(left)
+            if turn == 0 and edit and (device.root / path).exists():
+                self._write(device, device.root / path, replace)
+            if turn == (-1 if edit else 0) and kill:
+                raise Killed
 
         device.folder.step = step
 

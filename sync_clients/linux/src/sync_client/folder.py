@@ -83,7 +83,7 @@ class Folder:
         self.clock = clock
         self.durable = True
         # Called between two steps that a kill or another program may fall between; tests put both there.
-        self.step: Callable[[str], None] = lambda what: None
+        self.step: Callable[[str, str], None] = lambda what, path: None
 
     # The mark
 
@@ -297,7 +297,7 @@ class Folder:
     def _swap(
         self, stage: int, staged: str, fd: int, name: str, path: str, expected: Callable[[str, Seen], bool]
     ) -> None:
-        self.step("before the swap")
+        self.step("before the swap", path)
         try:
             _renameat2(stage, staged, fd, name, _EXCHANGE)
         except OSError as error:
@@ -314,7 +314,7 @@ class Folder:
             _rename_noreplace(stage, staged, fd, name)
             os.unlink(aside, dir_fd=stage)
             return
-        self.step("swapped")
+        self.step("swapped", path)
         if not self._as_expected(stage, staged, expected):
             _renameat2(stage, staged, fd, name, _EXCHANGE)
             raise Changed(path)
@@ -330,9 +330,9 @@ class Folder:
         stage = os.open(self.root / OWN / "tmp", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with self.opened(parent) as fd:
-                self.step("before the removal")
+                self.step("before the removal", path)
                 os.rename(name, staged, src_dir_fd=fd, dst_dir_fd=stage)
-                self.step("out of the way")
+                self.step("out of the way", path)
                 if not self._as_expected(stage, staged, expected):
                     try:
                         _rename_noreplace(stage, staged, fd, name)

@@ -13,7 +13,7 @@ A side without a name says that the object does not exist there. Decisions compa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,10 +156,12 @@ class Trees:
     def __init__(self, path: Path | str) -> None:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         self.db.execute("PRAGMA journal_mode=WAL")
-        # The queue must be on disk before an operation is sent: rule 3 of the protocol.
-        self.db.execute("PRAGMA synchronous=FULL")
+        # After a power cut the last changes may be missing, never a part of one: the folder and the server tell them
+        # again. Only the queue must be on disk before an operation is sent; see `queue`.
+        self.db.execute("PRAGMA synchronous=NORMAL")
         self.db.execute("PRAGMA cache_size=-2048")
         self._depth = 0
+        self.on_event: Callable[[str, str, str], None] | None = None
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             with self.change():
@@ -296,12 +298,20 @@ class Trees:
         self.set(entry.id, problem=reason, problem_for=entry.fingerprint)
 
     def event(self, at: float, kind: str, path: str, detail: str = "") -> None:
+        """Remember what the user may want to know later."""
+        if self.on_event is not None:
+            self.on_event(kind, path, detail)
         self.db.execute("INSERT INTO event(at, kind, path, detail) VALUES(?, ?, ?, ?)", (at, kind, path, detail))
 
     # The queue
 
     def queue(self, op_id: str, request: bytes, sent: bytes) -> None:
-        self.db.execute("INSERT INTO op(op_id, request, sent) VALUES(?, ?, ?)", (op_id, request, sent))
+        self.db.execute("PRAGMA synchronous=FULL")
+        try:
+            with self.change():
+                self.db.execute("INSERT INTO op(op_id, request, sent) VALUES(?, ?, ?)", (op_id, request, sent))
+        finally:
+            self.db.execute("PRAGMA synchronous=NORMAL")
 
     def queued(self) -> list[tuple[int, str, bytes, bytes]]:
         return list(self.db.execute("SELECT seq, op_id, request, sent FROM op ORDER BY seq"))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`.syncignore` in the root of the folder, with the syntax of .gitignore, and what is never worth syncing.
+
+As with git: a rule keeps new things out; what is synced already stays synced.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+NAME = ".syncignore"
+DEFAULTS = (
+    "*.part",
+    "*.crdownload",
+    "~$*",
+    ".~lock.*",
+    ".goutputstream-*",
+    ".fuse_hidden*",
+    ".nfs*",
+    ".Trash-*/",
+    ".directory",
+    ".DS_Store",
+    "*.swp",
+    "4913",
+)
+
+
+class Ignore:
+    """The rules; `reload` tells whether they changed."""
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / NAME
+        self._stamp: tuple[int, int] | None = None
+        self._lines: list[str] = []
+        self._spec = GitIgnoreSpec.from_lines(DEFAULTS)
+        self.reload()
+
+    def reload(self) -> bool:
+        try:
+            status = self.file.lstat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp == self._stamp:
+                return False
+            lines = self.file.read_text(errors="replace").splitlines()
+        except OSError:
+            stamp, lines = None, []
+            if self._stamp is None:
+                return False
+        self._stamp, self._lines = stamp, lines
+        self._spec = GitIgnoreSpec.from_lines([*DEFAULTS, *lines])
+        return True
+
+    def __call__(self, path: str, is_dir: bool) -> bool:
+        return bool(self._spec.match_file(path + "/" if is_dir else path))
+
+    def lines(self) -> list[str]:
+        return list(self._lines)
+
+    def why(self, path: str, is_dir: bool) -> str | None:
+        """The rule that decides about a path or a folder above it; None when none keeps it out."""
+        rules = [*DEFAULTS, *self._lines]
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            part = "/".join(parts[:depth])
+            folder = is_dir or depth < len(parts)
+            result = self._spec.check_file(part + "/" if folder else part)
+            if result.include and result.index is not None:
+                where = (
+                    "built in" if result.index < len(DEFAULTS) else f"line {result.index - len(DEFAULTS) + 1} of {NAME}"
+                )
+                return f"{rules[result.index]} ({where})"
+        return None
+
+    def add(self, rule: str) -> None:
+        old = self.file.read_text() if self.file.exists() else ""
+        if old and not old.endswith("\n"):
+            old += "\n"
+        fresh = self.file.with_name(NAME + ".part")
+        fresh.write_text(old + rule + "\n")
+        fresh.replace(self.file)
