@@ -223,7 +223,6 @@ class Api:
                 if status not in _GATEWAY_ERRORS and not down:
                     return reply
                 trouble = "its database does not answer" if down else f"HTTP {status} from the web server before it"
-                sent = not down
             if sent and not repeatable:
                 raise Unreachable(f"Matomo went away during a request ({trouble}): run this again.")
             if self._clock() >= deadline:

@@ -138,7 +138,7 @@ class Matomo:
         docker("volume", "create", "--label", f"matomomod={self.network}", volume)
         self.replace(self.image, *options)
         place = ("--name", self.web, "--network", self.network, "--volumes-from", f"{self.name}:ro")
-        docker("create", *place, "servers-testbed/nginx-stand-in:latest")
+        docker("create", *place, f"{images.PREFIX}/nginx-stand-in:latest")
         config = Path(os.environ.get("TMPDIR", "/tmp"), f"{self.name}.conf")
         config.write_text(_NGINX.replace("APP", self.name), encoding="utf-8")
         config.chmod(0o644)

@@ -144,7 +144,7 @@ def test_waiting_ends(answer: Answer, said: str) -> None:
         Line(*[answer] * 9).api().call("API.getMatomoVersion")
 
 
-@pytest.mark.parametrize("trouble", [TimeoutError("slow"), BAD_GATEWAY])
+@pytest.mark.parametrize("trouble", [TimeoutError("slow"), BAD_GATEWAY, NO_DATABASE])
 def test_what_may_have_been_done_is_not_done_again(trouble: Answer) -> None:
     line = Line(trouble, "add site")
 
