@@ -111,7 +111,7 @@ class SqliteStore:
             store._drop_lock()
             raise
         store._reader = SqliteReader(store._reader_connection)
-        store._writer = Writer(connection, store._changed, lambda _: None)
+        store._writer = Writer(connection, store._changed, store._free_now)
         return store
 
     async def close(self) -> None:
@@ -144,6 +144,11 @@ class SqliteStore:
     def failed(self) -> str | None:
         """Why nothing can be written any more, if so."""
         return self._writer.failure
+
+    @property
+    def written(self) -> tuple[int, int]:
+        """Transactions so far, and the jobs in them."""
+        return self._writer.groups, self._writer.jobs
 
     # --- rows ---
 
@@ -224,9 +229,12 @@ class SqliteStore:
         """Left on the disk for us; at most a second old."""
         now = time.monotonic()
         if now - self._free[0] > 1 or not self._free[0]:
-            state = os.statvfs(self.root)
-            self._free = (now, state.f_bavail * state.f_frsize)
+            self._free = (now, self._free_now())
         return self._free[1]
+
+    def _free_now(self) -> int:
+        state = os.statvfs(self.root)
+        return state.f_bavail * state.f_frsize
 
     def check_space(self, size: int = 0) -> None:
         """Refuse what would leave less on the disk than the floor; what is let through counts as written."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -16,6 +17,8 @@ from sync_server.store.rows import SqliteTransaction
 
 # Enough to make the fsync cheap, few enough that nobody waits long for the others.
 _GROUP = 128
+# Bytes free from which on a disk that was full is one like any other again.
+_ROOMY = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -44,11 +47,12 @@ class Writer:
         self,
         connection: sqlite3.Connection,
         changed: Callable[[dict[int, int]], None],
-        failed: Callable[[str], None],
+        free: Callable[[], int],
     ) -> None:
         self._connection = connection
         self._changed = changed
-        self._failed = failed
+        self._free = free
+        self._tight = False
         self.failure: str | None = None
         self.stopping = False
         self.groups = 0
@@ -96,20 +100,39 @@ class Writer:
             for job in group:
                 job.error = StoreFailed(self.failure)
             return
+        if self._tight:
+            self._fold_log()
         error = self._transaction(group)
+        if isinstance(error, NoSpace):
+            self._tight = True
+            error = self._write_in_little_space(group)
         if error is None:
-            return
-        if len(group) > 1 and isinstance(error, NoSpace):
-            # One that frees space must not fail for the sake of its neighbours.
-            for job in group:
-                self._write([job])
             return
         for job in group:
             job.error = error
         if isinstance(error, StoreFailed):
             # After a failed fsync nobody knows what is on disk: only a new start reads it again.
             self.failure = error.detail
-            self._failed(error.detail)
+
+    def _write_in_little_space(self, group: list[_Job]) -> SyncError | None:
+        """Fold the log into the database, which gives its space back, and let each job try alone.
+
+        One that frees space must not fail for the sake of its neighbours.
+        """
+        self._fold_log()
+        for job in group:
+            error = self._transaction([job])
+            if error is not None and not isinstance(error, NoSpace):
+                return error
+            if error is not None:
+                job.error = error
+        return None
+
+    def _fold_log(self) -> None:
+        # Left alone the log takes 4 MB before it is folded: more than a full disk has.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._tight = self._free() < _ROOMY
 
     def _transaction(self, group: list[_Job]) -> SyncError | None:
         connection = self._connection
