@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
+Sha256 = Annotated[
+    str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")
+]
 # Also "@2" in a commit: the node that operation 2 of the same commit gave.
 NodeRef = Annotated[str, Meta(min_length=1, max_length=24, pattern="^[@a-z0-9]+$", examples=["root", "n1z141z4", "@0"])]
 NodeId = Annotated[str, Meta(min_length=1, max_length=24, pattern="^[a-z0-9]+$", examples=["root", "n1z141z4"])]

@@ -170,6 +170,14 @@ async def test_having_the_hash_of_a_blob_is_not_having_it(laptop: Device, strang
     assert (result.status, result.missing) == ("missing_blobs", [name])
 
 
+@pytest.mark.parametrize("blob", ["", "x" * 64, "AB" * 32, "ab" * 31, "ab" * 32 + "\n", "../../db.sqlite3"])
+async def test_a_blob_name_that_is_none_is_refused(laptop: Device, blob: str) -> None:
+    with pytest.raises(NotFound):
+        await laptop.tree.blob(laptop.who, blob)
+    with pytest.raises(Invalid):
+        laptop.tree.upload_blob(laptop.who, blob)
+
+
 @pytest.mark.parametrize("node", ["n0", "nzzzzz", "n", "x", "c1", "@0", "@", "n" + "v" * 13, "ROOT"])
 async def test_a_node_that_is_none_is_not_found(laptop: Device, node: str) -> None:
     results = (

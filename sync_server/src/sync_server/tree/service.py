@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ _DAY = 24 * 3600 * 1000
 # Blobs a client was just told it need not send live on for a day; a touch an hour is enough for that.
 _TOUCH_AFTER = 3600 * 1000
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 _encoder = msgspec.json.Encoder()
 _answers = msgspec.json.Decoder(CommitAnswer)
 
@@ -302,7 +304,9 @@ class Tree:
         return await self.store.write(keep)
 
     def upload_blob(self, who: Identity, blob: str | None = None) -> BlobWriter:
-        """Begin one blob; raises NoSpace, QuotaExceeded."""
+        """Begin one blob; raises Invalid for a name that is no hash, NoSpace, QuotaExceeded."""
+        if blob is not None and not _HASH.fullmatch(blob):
+            raise Invalid("A blob is named by its SHA-256 in lower-case hex.")
         return self.store.upload_blob(who.account_id, blob)
 
     async def put_blobs(self, who: Identity, blobs: Sequence[tuple[str, bytes]]) -> list[BlobResult]:
@@ -313,6 +317,8 @@ class Tree:
 
     async def blob(self, who: Identity, blob: str) -> BlobFile:
         """Where the bytes are; raises NotFound also for what only others have."""
+        if not _HASH.fullmatch(blob):
+            raise NotFound("There is no such blob.")
         await self._ready(who)
         size = await self.store.read(lambda rows: rows.holding(who.account_id, blob))
         if size is None or blob == EMPTY:
