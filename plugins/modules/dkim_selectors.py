@@ -141,6 +141,10 @@ selectors:
       description: When this state began (ISO 8601, UTC).
       type: str
       sample: "2026-11-22T13:00:00+00:00"
+    applied:
+      description: When every mail server was known to have followed; V(null) before, and in other states than V(retired).
+      type: str
+      sample: null
     private_key_path:
       description: File of the private key on the controller.
       type: str
@@ -208,6 +212,7 @@ def describe(entry: Entry, ttl: int) -> dict[str, t.Any]:
         "key_size": entry.facts.size if entry.facts else None,
         "state": item.state,
         "since": item.since.isoformat(),
+        "applied": item.applied.isoformat() if item.applied else None,
         "private_key_path": str(entry.path),
         "exists": entry.facts is not None,
         "fqdn": name.fqdn,

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from ansible_collections.diegonmarcos.servers.plugins.filter.dkim_files import dkim_files
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._dkim_key import CryptographyTool, make_key
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._dkim_layout import SigningKey, opendkim_tables
 
 FOLDER = "/opt/servers/mailserver/config/opendkim"
 
@@ -113,3 +114,7 @@ def test_a_key_that_cannot_be_read_is_told(selectors: list[dict[str, Any]]) -> N
 def test_an_unknown_engine_is_refused(selectors: list[dict[str, Any]]) -> None:
     with pytest.raises(AnsibleFilterError, match="use opendkim or rspamd"):
         dkim_files(selectors, FOLDER, engine="amavis")
+
+
+def test_the_tables_themselves_leave_ed25519_keys_out() -> None:
+    assert opendkim_tables([SigningKey("example.org", "e", "ed25519")])["SigningTable"] == ""

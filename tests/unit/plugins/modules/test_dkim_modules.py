@@ -111,3 +111,24 @@ def test_selectors_are_made_once_and_shown(run_module: RunModule, tmp_path: Path
     ]
     assert done["selectors"][0]["zone_line"].startswith(done["selectors"][0]["fqdn"] + ". 3600 IN TXT ")
     assert "PRIVATE" not in str(done)
+
+
+def test_a_server_with_nothing_but_openssl_makes_and_reads_keys(
+    run_module: RunModule, keys: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_library = run_module("dkim_key", {"keys": keys})
+    missing = tmp_path / "python" / "cryptography"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ImportError('not installed here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(missing.parent))
+
+    without_library = run_module("dkim_key", {"keys": keys})
+    others = [{**key, "path": key["path"] + ".new", "selector": key["selector"] + "n"} for key in keys]
+    made = run_module("dkim_key", {"keys": others})
+    monkeypatch.delenv("PYTHONPATH")
+    read = run_module("dkim_key", {"keys": others})
+
+    assert without_library["keys"] == with_library["keys"]
+    assert (made["changed"], read["changed"]) == (True, False)
+    assert made["keys"][0]["record"] == read["keys"][0]["record"]
+    assert made["keys"][1]["record"] == read["keys"][1]["record"]
