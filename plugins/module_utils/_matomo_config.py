@@ -16,7 +16,7 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._matomo_api i
     Unreachable,
 )
 
-Value = str | tuple[str, ...]
+Value: t.TypeAlias = "str | tuple[str, ...]"
 Run = t.Callable[[list[str]], tuple[int, str, str]]
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")

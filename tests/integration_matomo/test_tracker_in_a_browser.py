@@ -128,8 +128,10 @@ def test_without_cookies_there_are_none(matomo: Matomo, visit: t.Callable[[str],
 def test_forced_cookieless_tracking_wins_over_the_page(matomo: Matomo, visit: t.Callable[[str], Page]) -> None:
     assert matomo.config(privacy={"cookieless": True})["changed"] is True
     try:
-        page = visit("_paq.push(['setCookieConsentGiven']);")
+        page = visit("")
         wait_for_actions(matomo, 1)
+        page.evaluate("_paq.push(['setCookieConsentGiven'], ['trackEvent', 'a', 'b'])")
+        wait_for_actions(matomo, 2)
     finally:
         matomo.config(privacy={"cookieless": False})
 
