@@ -196,8 +196,7 @@ def read_key(tool: KeyTool, pem: bytes, name: str) -> KeyFacts:
 def parse_public_key(der: bytes) -> KeyFacts | None:
     """Read a SubjectPublicKeyInfo (RFC 5280); None where its kind is not one that DKIM knows."""
     try:
-        (_tag, info), *_ = _der_items(der)
-        (_tag, algorithm), (_tag, bits) = _der_items(info)
+        (_tag, algorithm), (_tag, bits) = _der_items(_der_items(der)[0][1])
         oid = _der_items(algorithm)[0][1]
         # The first octet of a bit string counts unused bits.
         content = bits[1:]

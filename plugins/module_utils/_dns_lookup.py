@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -21,9 +22,9 @@ try:
     import dns.name
     import dns.resolver
 
-    HAS_DNSPYTHON = True
+    DNSPYTHON_ERROR = None
 except ImportError:
-    HAS_DNSPYTHON = False
+    DNSPYTHON_ERROR = traceback.format_exc()
 
 _AT_ONCE = 8
 # As many questions as a resolver may leave unanswered before it counts as silent.

@@ -295,12 +295,12 @@ table:
   sample: ["right    A    example.org  203.0.113.10"]
 """
 
-import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._dns_check import Finding, check, questions
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._dns_lookup import DNSPYTHON_ERROR, Resolver
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._dns_records import (
     Box,
     DnsError,
@@ -313,15 +313,6 @@ from ansible_collections.diegonmarcos.servers.plugins.module_utils._dns_records 
     zone_file,
 )
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._table import align
-
-try:
-    import dns.resolver  # noqa: F401  # only whether it is there
-
-    DNSPYTHON_ERROR = None
-except ImportError:
-    DNSPYTHON_ERROR = traceback.format_exc()
-
-from ansible_collections.diegonmarcos.servers.plugins.module_utils._dns_lookup import Resolver
 
 # Longer values make a line that no terminal shows; the zone file has them whole.
 _TABLE_VALUE = 60
