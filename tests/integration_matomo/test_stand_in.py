@@ -153,6 +153,16 @@ def test_secrets_come_from_files_into_the_wizards_form(box: Box, tmp_path: t.Any
     assert "are set (but are exclusive)" in both
 
 
+def test_it_needs_no_root_no_capability_and_no_writable_image(box: Box) -> None:
+    confined = ("--user", "33:33", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--memory", "224m")
+    matomo = box.start(*confined, "--security-opt", "no-new-privileges")
+
+    result = matomo.install()
+
+    assert result.get("installed") is False, result
+    assert matomo.inside("id", "-u") == "33"
+
+
 def test_a_newer_image_leaves_the_volume_as_it_is_and_a_newer_tree_needs_its_update(box: Box) -> None:
     matomo = box.start(version="5.13.0")
     matomo.token = matomo.install()["token"]
