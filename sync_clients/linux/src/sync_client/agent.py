@@ -130,11 +130,10 @@ class Agent:
         os.close(self._lock)
 
     def _rules(self) -> Rules:
-        excluded = tuple(self.settings.exclude)
         return Rules(
             device=self.settings.device or "device",
             ignored=self.ignore,
-            excluded=lambda path: any(path == e or path.startswith(e + "/") for e in excluded),
+            exclude=tuple(self.settings.exclude),
             deletions_percent=self.settings.deletions_percent,
             deletions_files=self.settings.deletions_files,
         )

@@ -58,9 +58,12 @@ class Rules:
 
     device: str = "device"
     ignored: Callable[[str, bool], bool] = lambda path, is_dir: False
-    excluded: Callable[[str], bool] = lambda path: False
+    exclude: tuple[str, ...] = ()
     deletions_percent: int = 50
     deletions_files: int = 20
+
+    def excluded(self, path: str) -> bool:
+        return any(path == e or path.startswith(e + "/") for e in self.exclude)
 
 
 @dataclass(slots=True)
@@ -218,6 +221,7 @@ class Cycle:
         self._guard()
         batch = _Batch()
         fetches: list[Decision] = []
+        yield from self._leave_excluded(batch, fetches)
         again = True
         while again:
             again = False
@@ -249,6 +253,20 @@ class Cycle:
                     fetches = []
         yield from self._fetch_all(fetches)
         yield from self._flush(batch)
+
+    def _leave_excluded(self, batch: _Batch, fetches: list[Decision]) -> Iterator[str]:
+        """What is newly excluded is in step, so nothing else would look at it; the deepest first."""
+        for path in self.rules.exclude:
+            entry: int | None = ROOT
+            for part in path.split("/"):
+                row = self.trees.first("r_parent=? AND r_name=?", entry, part)
+                entry = row.id if row else None
+                if entry is None:
+                    break
+            if entry is not None:
+                inside = self.trees.below(entry, "l")
+                for child in [*reversed(inside), entry]:
+                    yield from self._one(child, batch, fetches)
 
     def _one(self, entry_id: int, batch: _Batch, fetches: list[Decision]) -> Iterator[str]:
         for _ in range(8):

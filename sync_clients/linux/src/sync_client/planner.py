@@ -92,6 +92,7 @@ class Planner:
         if path is None or not self.excluded(path):
             return None
         if not e.local:
+            # Also when somebody deleted it here meanwhile: excluded is not deleted.
             return Decision(Do.KEEP_REMOTE, e) if e.synced else Decision(Do.WAIT, e)
         if not e.synced:
             return None
