@@ -143,7 +143,8 @@ def test_a_published_container_port_that_the_table_does_not_list_stays_shut(
 
 def test_the_owner_sees_every_container_with_compose(on_box: OnBox) -> None:
     rows = [json.loads(row) for row in on_box("cd /opt/servers && docker compose ps --format json").splitlines()]
-    assert {row["Service"]: row["Health"] for row in rows} == {"npm": "healthy"}
+    assert {row["Service"] for row in rows} >= {"npm", "matomo", "matomo-db", "matomo-web"}
+    assert {row["Health"] for row in rows} == {"healthy"}
 
 
 def test_a_killed_proxy_comes_back_by_itself(on_box: OnBox, request_site: RequestSite, site: str) -> None:
@@ -155,11 +156,11 @@ def test_a_killed_proxy_comes_back_by_itself(on_box: OnBox, request_site: Reques
 
 def test_no_secret_is_readable_by_others_or_shown_among_processes(on_box: OnBox, inventory: Path) -> None:
     secrets = [path.read_text().strip() for path in (inventory / ".secrets").rglob("*") if path.is_file()]
-    assert len(secrets) == 2
+    assert len(secrets) >= 5
     # As somebody without rights: a readable file in a closed folder is out of reach.
     search = "find /opt /etc /var/lib/servers /var/log /home /root -type f -readable -print0 | xargs -0 cat"
     readable = shlex.join(["runuser", "-u", "nobody", "--", "sh", "-c", search])
-    said = "ps axww -o args; docker inspect npm; docker logs npm; journalctl -q --no-pager"
+    said = "ps axww -o args; docker inspect $(docker ps -q); for one in $(docker ps -q); do docker logs $one; done; journalctl -q --no-pager"
     exposed = on_box(f"( {readable}; {said} ) 2>&1 | tr -cd '[:print:]\\n'")
     assert "nginx" in exposed
     assert [secret for secret in secrets if secret in exposed] == []

@@ -33,6 +33,7 @@ look() {
     echo "image=$(docker inspect --format '{{.Config.Image}}' matomo 2>/dev/null || true)"
     echo "database_image=$(docker inspect --format '{{.Config.Image}}' matomo-db 2>/dev/null || true)"
     [ ! -e "$work/unfinished" ] || echo "unfinished=yes"
+    [ ! -e "$work/places" ] || echo "places=$(cat "$work/places")"
     [ ! -e "$folder/secrets/token" ] || echo "token=$(cat "$folder/secrets/token")"
 }
 
@@ -94,6 +95,23 @@ back() {
     rm -rf "$html.new" "$work/migrating" "$work/unfinished"
 }
 
+# A program that does not even start is found out here within seconds, and not by a health check that has patience.
+try_out() {
+    docker run -d --name matomo-upgrade --network none --memory 128m --user 33:33 --cap-drop ALL --read-only --tmpfs /tmp \
+        -v "$html:/var/www/html:ro" "$image" >/dev/null
+    for _ in $(seq 30); do
+        sleep 0.5
+        if [ "$(docker inspect --format '{{.State.Running}}' matomo-upgrade)" != true ]; then
+            docker logs --tail 20 matomo-upgrade >&2
+            stop "$image does not stay running: see above what it said."
+        fi
+        if docker exec matomo-upgrade bash -c 'exec 3<>/dev/tcp/127.0.0.1/9000' 2>/dev/null; then
+            break
+        fi
+    done
+    docker rm -f matomo-upgrade >/dev/null
+}
+
 forward() {
     local new old
     install -d -m 0755 "$folder"
@@ -130,6 +148,8 @@ forward() {
     unpack
     carry_over
     touch "$work/unfinished"
+    # From here on, a failure is one that has to be taken back.
+    trap '[ $? = 0 ] || exit 2' EXIT
     docker stop matomo-web matomo >/dev/null
     mv "$html" "$html.old"
     mv "$html.new" "$html"
@@ -137,7 +157,32 @@ forward() {
     docker run --rm --name matomo-upgrade --network servers_matomo --memory 256m --user 33:33 --cap-drop ALL \
         -v "$html:/var/www/html" -v "$folder/php.ini:/usr/local/etc/php/conf.d/zz-servers.ini:ro" --workdir /var/www/html \
         --entrypoint sh "$image" -c 'php console core:update --yes && php console custom-piwik-js:update' >&2
+    try_out
     echo "Matomo is upgraded from $old to $new."
+}
+
+# Fetches the database of places from the address in $2 and makes Matomo use it; without an address, forgets it.
+places() {
+    local file=$html/misc/DBIP-City.mmdb provider=default
+    if [ "$image" ]; then
+        python3 -c 'import shutil, sys, urllib.request as u
+with u.urlopen(sys.argv[1], timeout=60) as answer, open(sys.argv[2], "wb") as file: shutil.copyfileobj(answer, file)' \
+            "$image" "$file.new" || stop "$image cannot be fetched: check matomo_geoip_url."
+        case $image in *.gz)
+            zcat "$file.new" >"$file.plain" || stop "$image is not packed with gzip: check matomo_geoip_url."
+            mv "$file.plain" "$file.new"
+            ;;
+        esac
+        grep -qa MaxMind.com "$file.new" || stop "$image is no database of places: check matomo_geoip_url."
+        chown 33:33 "$file.new"
+        mv "$file.new" "$file"
+        provider=geoip2php
+    fi
+    echo "REPLACE INTO matomo_option (option_name, option_value, autoload) VALUES ('usercountry.location_provider', '$provider', 1)" \
+        | docker exec -i matomo-db sh -c "$client mariadb -umatomo matomo"
+    docker exec --user 33:33 matomo php /var/www/html/console core:clear-caches >/dev/null
+    [ "$image" ] || rm -f "$file"
+    printf '%s' "$image" >"$work/places"
 }
 
 # The upgrade holds: what it could have gone back to is not needed any more, but for the dump.
