@@ -238,3 +238,18 @@ async def test_a_clock_that_jumps_back_costs_nothing(data: Path, monkeypatch: py
         assert [change.node.revision for change in page.changes] == [1, 2, 3]
         assert await commit(tree, ANNA, "operation-1", Put([blob_id(b"one")], 3, 0, parent="root", name="a")) == ["ok"]
         assert check(data).ok
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+async def test_a_clock_that_jumps_empties_no_trash(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    tree = Tree(store)
+    await commit(tree, ANNA, "operation-1", Put([], 0, 0, parent="root", name="a"))
+    real = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: real() + days * 24 * 3600 * 10**9)
+        await commit(tree, ANNA, "operation-2", Delete("n1", 1))
+        await tree.housekeeping()
+    await tree.housekeeping()
+    assert len((await tree.trash(ANNA, None, 9)).entries) == 1

@@ -211,6 +211,10 @@ class SqliteReader:
             for row in rows
         ]
 
+    def latest(self, account: int) -> int:
+        row = self._one("SELECT time FROM journal WHERE account = ? ORDER BY seq DESC LIMIT 1", account)
+        return 0 if row is None else row[0]  # type: ignore[return-value]
+
     def changed_by_others(self, account: int, after: int, device: int) -> Iterator[int]:
         cursor = self.connection.execute(
             "SELECT node FROM journal WHERE account = ? AND seq > ? AND device IS NOT ? ORDER BY seq",

@@ -57,13 +57,17 @@ class AtomicFailed(Exception):
 
 
 class Rules:
-    """The operations of one commit, on the rows of one transaction."""
+    """The operations of one commit, on the rows of one transaction.
 
-    def __init__(self, rows: Transaction, who: Identity, now: int, keep_versions: int) -> None:
+    `now` is the clock's time, `steady` that of a clock which never jumps; both in milliseconds since 1970.
+    """
+
+    def __init__(self, rows: Transaction, who: Identity, now: int, steady: int, keep_versions: int) -> None:
         self.rows = rows
         self.account = who.account_id
         self.device = who.device_id
         self.now = now
+        self._steady = steady
         self._keep = keep_versions + 1
         self._results: list[OpResult] = []
         # Of folders: the length of the path, None when it is in the trash.
@@ -327,7 +331,8 @@ class Rules:
 
     def trash(self, node: NodeRow) -> None:
         """Into the trash, with everything inside, by one row."""
-        node.deleted, node.deleted_by = max(self.now, 1), self.device
+        # A clock that jumped back must not make it look old enough to be removed.
+        node.deleted, node.deleted_by = max(self.now, self._steady, self.rows.latest(self.account)), self.device
         self._placed(node, "delete")
         conflict = self.rows.conflict_of_copy(self.account, node.id)
         if conflict is not None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class Tree:
         self.store = store
         self.settings = settings or TreeSettings()
         self._known: set[int] = set()
+        self._began = now_ms() - int(time.monotonic() * 1000)
+
+    def _steady(self) -> int:
+        """The start plus what has passed since: a clock that jumps ahead must not empty the trash."""
+        return self._began + int(time.monotonic() * 1000)
 
     # --- changes ---
 
@@ -130,7 +136,7 @@ class Tree:
 
     def _rules(self, rows: Transaction, who: Identity) -> Rules:
         rows.ensure_tree(who.account_id, self.settings.quota)
-        return Rules(rows, who, now_ms(), self.settings.keep_versions)
+        return Rules(rows, who, now_ms(), self._steady(), self.settings.keep_versions)
 
     async def restore(
         self,
@@ -397,7 +403,7 @@ class Tree:
 
     async def housekeeping(self) -> None:
         """Let go of what is older than promised: trash, answers, journal, uploads. Call it every hour."""
-        now = now_ms()
+        now = self._steady()
         days = self.settings
         while True:
             expired = await self.store.write(lambda rows: rows.expired_trash(now - days.trash_days * _DAY, 100))
