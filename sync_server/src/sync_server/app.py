@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sync_server.http")
 
-MAX_HEADER_BYTES = 32 * 1024
+# A path of 4096 bytes takes up to 12 KiB in percent signs, and one that is too long is to be told so.
+MAX_HEADER_BYTES = 64 * 1024
 
 OPERATIONS: tuple[Operation, ...] = (
     *auth.routes.operations,

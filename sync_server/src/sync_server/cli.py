@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sync_server import __version__, config, logs
 from sync_server.auth import accounts
@@ -53,8 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Without abbreviations: `--password X` must not be taken for --password-file, and X not land in the list of
+    processes unnoticed."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **settings})
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sync-server",
         description="A private file-sync service for one person or a family.",
         epilog="Begin with: sync-server user add NAME, then sync-server serve. Both take --data-dir.",
@@ -125,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[_Parser],
     name: str,
     text: str,
     run: Callable[[Config, argparse.Namespace], int],

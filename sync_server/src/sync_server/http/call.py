@@ -93,6 +93,9 @@ class Call:
         values = dict(pairs)
         if len(values) != len(pairs):
             raise ProblemError("invalid", "a parameter of the query occurs twice")
+        if "null" in map(str.lower, values.values()):
+            # Lax conversion takes the word for nothing at all.
+            raise ProblemError("invalid", "query: leave a parameter out instead of sending null")
         try:
             return msgspec.convert(values, kind, strict=False)
         except (msgspec.ValidationError, OverflowError) as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
 
 from sync_server.http.call import Call, decode_path
 from sync_server.http.problems import ProblemError
@@ -22,6 +24,11 @@ class Bytes:
 
     media: str = "application/octet-stream"
     description: str = ""
+
+
+# A list of several is taken too; a pattern for it helps nobody.
+Tags = Annotated[str, Meta(pattern=r'^(\*|"[0-9A-Za-z_-]{1,80}")$', examples=['"5891b5b5"'])]
+Star = Annotated[str, Meta(pattern=r"^\*$")]
 
 
 @dataclass(frozen=True, slots=True)

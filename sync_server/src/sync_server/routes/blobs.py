@@ -12,7 +12,7 @@ from sync_server.http.call import Call
 from sync_server.http.content import Download, compressed
 from sync_server.http.content import answer as content_answer
 from sync_server.http.problems import ProblemError
-from sync_server.http.routing import Bytes, Header, Routes
+from sync_server.http.routing import Bytes, Header, Routes, Tags
 from sync_server.store.interface import NotFound
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ routes = Routes("contents")
 MAX_BATCH = 8 * 1024 * 1024
 FRAME = 36
 _CONDITIONS = (
-    Header("if-none-match", "Tags one already has: 304 when it is among them."),
+    Header("if-none-match", "Tags one already has: 304 when it is among them.", Tags),
     Header("range", "Part of the content, as `bytes=0-99`."),
 )
-_ENCODED = Header("content-encoding", "`gzip` or `zstd`, when the body is compressed.")
 
 
 @routes("POST", "/blobs/have", scope="read", body=HaveRequest, answers={200: HaveAnswer})
@@ -46,8 +45,7 @@ async def have(call: Call) -> Response:
     "/blobs/{sha256}",
     scope="write",
     words=(Sha256,),
-    headers=(_ENCODED,),
-    body=Bytes(description="At most 4 MiB, whose SHA-256 is the name."),
+    body=Bytes(description="At most 4 MiB, whose SHA-256 is the name; gzip or zstd as Content-Encoding says."),
     answers={200: BlobResult},
 )
 async def put_blob(call: Call) -> Response:
@@ -79,7 +77,6 @@ async def get_blob(call: Call) -> ASGIApp:
     "POST",
     "/blobs/batch",
     scope="write",
-    headers=(_ENCODED,),
     body=Bytes(
         description="For each content: 32 bytes SHA-256, 4 bytes length (big-endian), the bytes. At most 8 MiB."
     ),
@@ -96,7 +93,7 @@ async def put_batch(call: Call) -> Response:
     while position < len(body):
         length = int.from_bytes(body[position + 32 : position + FRAME], "big")
         if len(body) < position + FRAME + length:
-            raise ProblemError("malformed", f"the content at byte {position} is cut off")
+            raise ProblemError("invalid", f"the content at byte {position} is cut off")
         blobs.append((body[position : position + 32].hex(), bytes(body[position + FRAME : position + FRAME + length])))
         position += FRAME + length
         if len(blobs) > MAX_HAVE:

@@ -12,8 +12,8 @@ from sync_server.http.call import Call
 from sync_server.http.content import Download, bare_etags, check_etag_list
 from sync_server.http.content import answer as content_answer
 from sync_server.http.problems import ProblemError
-from sync_server.http.routing import Bytes, Header, Routes
-from sync_server.routes.changes import Limit, Page
+from sync_server.http.routing import Bytes, Header, Routes, Star, Tags
+from sync_server.routes.changes import Limit, Page, PageQuery
 from sync_server.routes.tree import CONTENT_HEADERS
 from sync_server.store.interface import Stale
 from sync_server.tree import Expect
@@ -28,8 +28,8 @@ FilePath = Annotated[
     str, Meta(min_length=1, max_length=4096, description="below the root, with slashes", examples=["notes/today.txt"])
 ]
 _CONDITIONS = (
-    Header("if-match", 'The tag it must have now, as in `"abc"`, or `*` for any: 412 otherwise.'),
-    Header("if-none-match", "`*`: only if there is nothing yet, 412 otherwise."),
+    Header("if-match", 'The tag it must have now, as in `"abc"`, or `*` for any: 412 otherwise.', Tags),
+    Header("if-none-match", "`*`: only if there is nothing yet, 412 otherwise.", Star),
 )
 
 
@@ -97,11 +97,11 @@ def _etag(entry: NodeEntry) -> dict[str, str]:
 
 
 @routes(
-    "GET", "/files", scope="read", query=GetQuery, answers={200: Listing},
+    "GET", "/files", scope="read", query=PageQuery, answers={200: Listing},
 )  # fmt: skip
 async def list_root(call: Call) -> Response:
     """List the top folder."""
-    query = call.query(GetQuery)
+    query = call.query(PageQuery)
     return answers.json(call, await call.services.tree.children(call.identity, "root", query.page, query.limit))
 
 
@@ -126,8 +126,8 @@ async def get_file(call: Call) -> ASGIApp:
 
 @routes(
     "PUT", "/files/{path}", scope="write", words=(FilePath,), query=PutQuery,
-    headers=(*_CONDITIONS, Header("content-encoding", "`gzip` or `zstd`, when the body is compressed.")),
-    body=Bytes(description="The content."), answers={200: NodeEntry, 201: NodeEntry}, problems=(409, 412),
+    headers=_CONDITIONS, body=Bytes(description="The content; gzip or zstd as Content-Encoding says."),
+    answers={200: NodeEntry, 201: NodeEntry}, problems=(409, 412),
 )  # fmt: skip
 async def put_file(call: Call) -> Response:
     """Upload a file, as a new one or as the next version of the one that is there."""

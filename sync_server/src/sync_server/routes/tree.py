@@ -27,7 +27,7 @@ from sync_server.http import answers
 from sync_server.http.call import Call
 from sync_server.http.content import Download
 from sync_server.http.content import answer as content_answer
-from sync_server.http.routing import Bytes, Header, Routes
+from sync_server.http.routing import Bytes, Header, Routes, Tags
 from sync_server.routes.changes import Limit, Page, PageQuery
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class ConflictsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 CONTENT_HEADERS = (
-    Header("if-none-match", "Tags one already has: 304 when it is among them."),
-    Header("if-match", "Tags one of which it must have: 412 otherwise."),
+    Header("if-none-match", "Tags one already has: 304 when it is among them.", Tags),
+    Header("if-match", "Tags one of which it must have: 412 otherwise.", Tags),
     Header("range", "Part of the content, as `bytes=0-99`."),
     Header("if-range", "The tag the range belongs to: the whole content when it is another one."),
 )

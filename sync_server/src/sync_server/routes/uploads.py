@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 routes = Routes("uploads")
 
 UploadId = Annotated[str, Meta(pattern="^[0-9a-f]{24}$")]
+Metadata = Annotated[str, Meta(pattern="^path ([A-Za-z0-9+/]{4}){1,20}$", examples=["path YS50eHQh"])]
+Number = Annotated[str, Meta(pattern="^[0-9]{1,15}$", examples=["0"])]
 _TUS = {"tus-resumable": "1.0.0"}
 
 
@@ -66,13 +68,14 @@ def _from_tus(call: Call) -> UploadRequest:
 @routes(
     "POST", "/uploads", scope="write", body=UploadRequest, answers={201: UploadState}, problems=(404, 409),
     headers=(
-        Header("upload-length", "tus: the size; then there is no JSON body."),
-        Header("upload-metadata", "tus: `path` and what else the JSON body would have, each in base64."),
+        Header("upload-length", "tus: the size; then there is no JSON body.", Number),
+        Header("upload-metadata", "tus: `path` and what else the JSON body would have, each in base64.", Metadata),
     ),
 )  # fmt: skip
 async def begin_upload(call: Call) -> Response:
     """Announce an upload; the pieces follow with PATCH to the address in Location."""
-    request = _from_tus(call) if call.header("upload-length") is not None else await call.json(UploadRequest)
+    by_tus = call.header("upload-length") is not None or call.header("upload-metadata") is not None
+    request = _from_tus(call) if by_tus else await call.json(UploadRequest)
     if request.size > call.config.max_file_size:
         raise ProblemError("too-large", f"a file may have at most {call.config.max_file_size} bytes")
     state = await call.services.tree.begin_upload(call.identity, request)
@@ -89,7 +92,7 @@ async def get_upload(call: Call) -> Response:
 
 @routes(
     "PATCH", "/uploads/{upload}", scope="write", words=(UploadId,), answers={200: UploadState, 204: None},
-    headers=(Header("upload-offset", "Where the piece begins: what has arrived until now.", int, required=True),),
+    headers=(Header("upload-offset", "Where the piece begins: what has arrived until now.", Number, required=True),),
     body=Bytes("application/offset+octet-stream", "The next piece, of any size."), problems=(409,),
 )  # fmt: skip
 async def continue_upload(call: Call) -> Response:
