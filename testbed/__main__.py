@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from testbed import images, internet
+from testbed import images, internet, packages, relay
 from testbed.docker import TestbedError, as_root, docker, ensure_engine, one_at_a_time, run, say, succeeds
 from testbed.vps import Vps, down, up
 
@@ -87,6 +87,9 @@ def _up(vps: Vps, *, fresh: bool, host_vars: Path | None) -> None:
     if fresh:
         down(vps)
     internet.up(mirror=not upstream)
+    relay.up()
+    if not upstream:
+        packages.up()
     up(vps, upstream=upstream)
     if host_vars:
         host_vars.parent.mkdir(parents=True, exist_ok=True)

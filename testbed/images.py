@@ -40,7 +40,10 @@ STAND_INS = (
     # Debian 12 has the very series that upstream's tag names.
     StandIn("mariadb-stand-in", "library/mariadb:10.11.18", base=DEBIAN_12),
     StandIn("docker-mailserver-stand-in", "mailserver/docker-mailserver:15.1.0", base=DEBIAN_12),
+    StandIn("roundcube-stand-in", "roundcube/roundcubemail:1.6.18-fpm", base=DEBIAN_12),
     StandIn("nginx-stand-in", "library/nginx:1.30.4"),
+    # What the sync server's image is built from.
+    StandIn("python-stand-in", "library/python:3.13.15-slim-trixie"),
 )
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import images, internet
+from testbed import images, internet, packages, relay
 from testbed.docker import TestbedError, docker, one_at_a_time, run, say, succeeds
 
 MEMORY = "1g"
@@ -178,6 +178,8 @@ def write_host_vars(vps: Vps, *, mirror: bool) -> None:
         "docker_engine_registry_mirrors": [f"http://{internet.MIRROR.domain}:5000"] if mirror else [],
         "npm_acme_server": f"https://{internet.ACME.domain}:14000/dir",
         "npm_acme_ca": internet.acme_ca() + "\n",
+        **relay.host_vars(),
+        **({"syncserver_package_index": packages.URL} if mirror else {}),
     }
     (vps.folder / "host_vars.yml").write_text("---\n" + json.dumps(values, indent=2) + "\n")
 
