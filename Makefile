@@ -41,6 +41,7 @@ test-vm: setup ## prove swap, sysctl, boot order and reboot in a real, emulated 
 bench: setup ## measure hardening beside dev-sec, and Docker's settings, on equal VPSs (see benchmarks/)
 	@$(BIN)/python -m benchmarks.hardening
 	@$(BIN)/python -m benchmarks.docker
+	@$(BIN)/python -m benchmarks.matomo
 
 .PHONY: lock
 lock: setup ## renew requirements-dev.txt from pyproject.toml
