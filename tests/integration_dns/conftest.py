@@ -53,22 +53,26 @@ def run_module(name: str, *, dry_run: bool = False, **options: t.Any) -> Result:
     return result
 
 
-def run_playbook(name: str, inventory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_playbook(
+    name: str, inventory: Path, *options: str, collections: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook of this collection, or of a copy of it, and return what it printed."""
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections or REPOSITORY / ".collections"),
         "ANSIBLE_NOCOLOR": "1",
-        "COLUMNS": "200",
     }
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        "-i",
-        str(inventory),
-        *options,
-        f"playbooks/{name}",
-    ]
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
     return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [program, "-i", str(inventory), *options, f"playbooks/{name}"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
