@@ -1,0 +1,25 @@
+#!/bin/sh
+# Puts back the copy that a migration made of the database, if there is one that was not there before the upgrade.
+# Arguments: the folder of the service, then the copies that were there before. The newer database is kept.
+set -eu
+folder=$1
+shift
+cd "$folder/data"
+docker stop --time 30 syncserver >/dev/null 2>&1 || true
+for copy in backups/before-*.sqlite3; do
+    [ -e "$copy" ] || exit 0
+    for known in "$@"; do
+        [ "backups/$known" != "$copy" ] || continue 2
+    done
+    kept=backups/after-failed-upgrade-$(date -u +%Y%m%d-%H%M%S)
+    mkdir -m 0700 "$kept"
+    for part in db.sqlite3 db.sqlite3-wal db.sqlite3-shm; do
+        [ ! -e "$part" ] || mv "$part" "$kept/"
+    done
+    cp -p "$copy" db.sqlite3.new
+    sync db.sqlite3.new
+    mv db.sqlite3.new db.sqlite3
+    sync .
+    echo "The database is as it was before the upgrade; the newer one is kept in $folder/data/$kept."
+    exit 0
+done
