@@ -59,5 +59,3 @@ def pair(account: Account, machine: Callable[[str], Machine]) -> tuple[Machine, 
         one.join(account)
         one.start()
     return left, right
-
-

@@ -139,7 +139,17 @@ class Machine:
 
     def login(self, account: Account, *options: str | Path, url: str = "") -> None:
         where = url or account.url
-        self.run("login", where, "--user", account.name, "--password-stdin", "--device", self.name, *options, input=PASSWORD + "\n")
+        self.run(
+            "login",
+            where,
+            "--user",
+            account.name,
+            "--password-stdin",
+            "--device",
+            self.name,
+            *options,
+            input=PASSWORD + "\n",
+        )
 
     def join(self, account: Account, url: str = "") -> None:
         self.login(account, url=url)

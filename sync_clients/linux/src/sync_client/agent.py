@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class Agent:
             down=self.down,
         )
         self.cycle = Cycle(self.trees, self.folder, self.transport, self._rules())
+        self.cycle.helper = ThreadPoolExecutor(1, "uploads")
         self.show: Callable[[str], None] = lambda text: None
         self.state = "starting"
         self.problem = ""
@@ -126,6 +127,8 @@ class Agent:
         return fd
 
     def close(self) -> None:
+        if self.cycle.helper is not None:
+            self.cycle.helper.shutdown(cancel_futures=True)
         self.trees.close()
         os.close(self._lock)
 

@@ -12,7 +12,9 @@ import errno
 import os
 import secrets
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from sync_client.remote import Census, Outcome, Sent, learn, learn_change, pack,
 from sync_client.scanner import Scanner
 from sync_client.server import Server
 from sync_client.trees import DIR, FILE, ROOT, Entry, Trees
-from sync_protocol.chunking import cut
+from sync_protocol.chunking import LARGEST, cut
 from sync_protocol.hashing import blob_id, content_id
 from sync_protocol.names import conflict_name
 from sync_protocol.types import MAX_HAVE, CommitAnswer, CommitRequest, Delete, Mkdir, Move, Op, Put
@@ -101,6 +103,8 @@ class Cycle:
         self.deletions_allowed = False
         # A copy of the setting, for the thread that listens to the server.
         self.cursor = trees.setting("cursor")
+        # Sends contents while the next ones are read; without it everything happens in order, as tests want it.
+        self.helper: Executor | None = None
         self._retries: dict[int, int] = {}
         self._full: DiskFull | None = None
         self._fetched_spans: dict[int, bytes | None] = {}
@@ -243,6 +247,7 @@ class Cycle:
             if not window:
                 break
             last = window[-1]
+            yield from self._hash_window(window)
             for entry_id in window:
                 yield from self._one(entry_id, batch, fetches)
                 if len(batch.decisions) >= OPS_A_COMMIT:
@@ -253,6 +258,40 @@ class Cycle:
                     fetches = []
         yield from self._fetch_all(fetches)
         yield from self._flush(batch)
+
+    def _hash_window(self, window: list[int]) -> Iterator[str]:
+        """Name the contents of many small files in one go."""
+        marks = ",".join("?" * len(window))
+        rows = self.trees.db.execute(
+            "SELECT id FROM entry WHERE l_kind='file' AND l_name IS NOT NULL AND l_hash IS NULL AND problem IS NULL"
+            f" AND l_size<=? AND id IN ({marks})",
+            (LARGEST, *window),
+        ).fetchall()
+        for start in range(0, len(rows), 100):
+            with self.trees.change():
+                for (entry,) in rows[start : start + 100]:
+                    path = self.trees.path(entry)
+                    if path is None:
+                        continue
+                    try:
+                        content, _, seen = self.folder.content(path)
+                    except (OSError, Changed):
+                        # One by one below, where each failure has its answer.
+                        continue
+                    self.trees.set(
+                        entry,
+                        l_hash=content,
+                        l_blobs=None,
+                        l_size=seen.size,
+                        l_mtime=seen.mtime,
+                        l_ctime=seen.ctime,
+                        l_dev=seen.dev,
+                        l_ino=seen.ino,
+                        l_exec=seen.exec,
+                        l_seen=seen.at,
+                    )
+            yield "progress"
+            yield "named contents"
 
     def _leave_excluded(self, batch: _Batch, fetches: list[Decision]) -> Iterator[str]:
         """What is newly excluded is in step, so nothing else would look at it; the deepest first."""
@@ -564,58 +603,76 @@ class Cycle:
     # From the server
 
     def _fetch_all(self, fetches: list[Decision]) -> Iterator[str]:
-        """Get contents into staging, make them durable together, then bring each to its place."""
+        """Get contents into staging, make them durable together, bring each to its place, and note that together.
+
+        The trees learn of a file only when its name is on disk as well: a power cut must not make it look deleted.
+        """
         if not fetches:
             return
-        staged: list[tuple[Entry, Path]] = []
         self._fetched_spans.clear()
-        yield from self._fetch_small(fetches)
-        for d in fetches:
-            e = self.trees.get(d.entry.id)
-            if e is None or e.id in self._fetched_spans:
-                if e is not None:
-                    staged.append((e, self._part(e)))
-                continue
-            if self._planner(_Batch()).decide(e).do is not Do.FETCH:
-                continue
-            try:
-                yield from self._stage(e)
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    self._part(e).unlink(missing_ok=True)
-                self._local_error(e, error)
-                if self._full is not None:
-                    break
-                continue
+        todo = [
+            e for d in fetches if (e := self.trees.get(d.entry.id)) and self._planner(_Batch()).decide(e).do is Do.FETCH
+        ]
+        yield from self._fetch_small(todo)
+        staged: list[Entry] = []
+        for e in todo:
+            if e.id not in self._fetched_spans:
+                try:
+                    yield from self._stage(e)
+                except OSError as error:
+                    self._drop_part(e, error)
+                    if self._full is not None:
+                        break
             if e.id in self._fetched_spans:
-                staged.append((e, self._part(e)))
-        if staged and self.folder.durable:
-            if len(staged) > 8:
-                self.folder.flush()
-            else:
-                for _, path in staged:
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
-        for e, path in staged:
+                staged.append(e)
+        if self.folder.durable:
+            self._make_durable([str(self._part(e)) for e in staged])
+        placed: list[tuple[Entry, Seen]] = []
+        for e in staged:
             yield f"about to place {e.r_name}"
             try:
-                if self._place(e, path):
-                    yield "progress"
+                placed.append((e, self._place(e, self._part(e))))
             except (Changed, Occupied, FileNotFoundError, NotADirectoryError):
                 self._look_again(e)
                 yield "progress"
             except OSError as error:
                 self._local_error(e, error)
-            yield "placed"
+        if not placed:
+            return
+        if self.folder.durable:
+            if len(placed) > 8:
+                self.folder.flush()
+            else:
+                for path in {self._target(e).rpartition("/")[0] for e, _ in placed}:
+                    with contextlib.suppress(OSError):
+                        self.folder.sync_dir(path)
+        with self.trees.change():
+            for e, seen in placed:
+                self._placed(e, seen)
+        yield "progress"
+        yield "placed"
 
-    def _fetch_small(self, fetches: list[Decision]) -> Iterator[str]:
+    def _drop_part(self, e: Entry, error: OSError) -> None:
+        with contextlib.suppress(OSError):
+            self._part(e).unlink(missing_ok=True)
+        self._local_error(e, error)
+
+    def _make_durable(self, paths: list[str]) -> None:
+        if len(paths) > 8:
+            self.folder.flush()
+            return
+        for path in paths:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def _fetch_small(self, todo: list[Entry]) -> Iterator[str]:
         """Small files in one request for many."""
         small: dict[str, list[Entry]] = {}
-        for d in fetches:
-            e = self.trees.get(d.entry.id)
-            if e is None or e.r_hash is None or unpack(e.r_blobs) != [e.r_hash] or (e.r_size or 0) > SMALL:
-                continue
-            if self._planner(_Batch()).decide(e).do is Do.FETCH:
+        for e in todo:
+            if e.r_hash is not None and (e.r_size or 0) <= SMALL and unpack(e.r_blobs) == [e.r_hash]:
                 small.setdefault(e.r_hash, []).append(e)
         names = list(small)
         start = 0
@@ -632,9 +689,7 @@ class Cycle:
                     try:
                         self._part(e).write_bytes(data)
                     except OSError as error:
-                        with contextlib.suppress(OSError):
-                            self._part(e).unlink(missing_ok=True)
-                        self._local_error(e, error)
+                        self._drop_part(e, error)
                         continue
                     self._fetched_spans[e.id] = None
             yield "got small files"
@@ -695,54 +750,63 @@ class Cycle:
             self.progress.got_bytes += len(data)
             yield data
 
-    def _place(self, e: Entry, staged: Path) -> bool:
-        target = self._target(e)
-        os.utime(staged, ns=(self.folder.clock(), (e.r_mtime or 0) * 1_000_000))
-        if e.local:
-            old = self.folder.look(self._here(e))
-            if old is None:
-                raise Changed(target)
-            mode = self.folder.mode(self._here(e))
-        else:
-            mode = self.folder.new_mode
+    def _place(self, e: Entry, staged: Path) -> Seen:
+        target = self._here(e) if e.local else self._target(e)
+        mode = self.folder.mode(target) if e.local else self.folder.new_mode
         mode = mode | (mode & 0o444) >> 2 if e.r_exec else mode & ~0o111
-        staged.chmod(mode)
+        stage = str(staged)
+        os.chmod(stage, mode)  # noqa: PTH101 -- ten thousand times
+        os.utime(stage, ns=(self.folder.clock(), (e.r_mtime or 0) * 1_000_000))
+        # Under a name that tells whose it is: after a kill in the swap it may hold what the user wrote.
         swap = staged.with_name(f"swap-{e.id}-{secrets.token_hex(4)}")
-        staged.rename(swap)
+        os.rename(stage, swap)  # noqa: PTH104
         try:
-            seen = self.folder.place(swap, self._here(e) if e.local else target, self._expected(e) if e.local else None)
+            seen = self.folder.place(swap, target, self._expected(e) if e.local else None)
         except (Changed, Occupied):
             # What was fetched can be fetched again; what the user wrote cannot.
             swap.unlink(missing_ok=True)
             raise
         self.folder.step("placed", target)
-        with self.trees.change():
-            spans = self._spans_of(e)
-            if e.local:
-                self._saw(e.id, e.l_parent, e.l_name, seen)
-                self.trees.set(
-                    e.id, l_hash=e.r_hash, l_blobs=spans, s_hash=e.r_hash, s_exec=e.r_exec, s_rev=e.r_rev, problem=None
-                )
-            else:
-                self._saw(e.id, e.r_parent, e.r_name, seen)
-                self.trees.set(e.id, l_hash=e.r_hash, l_blobs=spans)
-                self._synced_as_remote(e)
         self.progress.downloaded += 1
-        return True
+        return seen
+
+    def _placed(self, e: Entry, seen: Seen) -> None:
+        same = {
+            "l_kind": FILE,
+            "l_size": seen.size,
+            "l_mtime": seen.mtime,
+            "l_ctime": seen.ctime,
+            "l_dev": seen.dev,
+            "l_ino": seen.ino,
+            "l_exec": seen.exec,
+            "l_seen": seen.at,
+            "l_hash": e.r_hash,
+            "l_blobs": self._fetched_spans.get(e.id),
+            "s_kind": FILE,
+            "s_hash": e.r_hash,
+            "s_exec": e.r_exec,
+            "s_rev": e.r_rev,
+            "problem": None,
+        }
+        if not e.local:
+            same |= {"l_parent": e.r_parent, "l_name": e.r_name, "s_parent": e.r_parent, "s_name": e.r_name}
+        self.trees.set(e.id, **same)
 
     # To the server
 
     def _flush(self, batch: _Batch) -> Iterator[str]:
         if not batch.decisions:
             return
-        yield from self._upload(batch)
+        spoilt: set[int] = set()
+        yield from self._upload(batch, spoilt)
         ops: list[Op] = []
         sents: list[Sent] = []
         seen = int(self.trees.setting("seen", "0"))
         index: dict[int, int] = {}
+        self._nodes: dict[int, str | None] = {}
         for d in batch.decisions:
-            e = self.trees.get(d.entry.id)
-            if e is None:
+            e = d.entry
+            if e.id in spoilt:
                 continue
             made = self._op(d, e, seen, index)
             if made is None:
@@ -765,10 +829,13 @@ class Cycle:
             if e.l_parent in index:
                 parent_ref = f"@{index[e.l_parent]}"
             else:
-                parent = self.trees.get(e.l_parent)
-                if parent is None or parent.node is None:
+                if e.l_parent not in self._nodes:
+                    parent = self.trees.get(e.l_parent)
+                    self._nodes[e.l_parent] = parent.node if parent else None
+                node = self._nodes[e.l_parent]
+                if node is None:
                     return None
-                parent_ref = parent.node
+                parent_ref = node
         assert e.l_name is not None
         if d.do is Do.MKDIR:
             return Mkdir(parent=parent_ref, name=e.l_name), Sent(
@@ -812,33 +879,24 @@ class Cycle:
         assert e.l_hash is not None
         return [e.l_hash] if e.l_size else []
 
-    def _spans_of(self, e: Entry) -> bytes | None:
-        return self._fetched_spans.pop(e.id, None)
-
-    def _upload(self, batch: _Batch) -> Iterator[str]:
-        puts: dict[int, list[str]] = {}
-        for d in batch.decisions:
-            if d.do is Do.PUT:
-                e = self.trees.get(d.entry.id)
-                if e is not None and e.l_hash is not None:
-                    puts[e.id] = self._blobs_of(e)
-        names = list(dict.fromkeys(name for blobs in puts.values() for name in blobs))
+    def _upload(self, batch: _Batch, spoilt: set[int]) -> Iterator[str]:
+        """Send the contents the server lacks; `spoilt` takes up what changed since it was decided about."""
+        puts = [(d.entry, self._blobs_of(d.entry)) for d in batch.decisions if d.do is Do.PUT]
+        names = list(dict.fromkeys(name for _, blobs in puts for name in blobs))
         missing: set[str] = set()
         for start in range(0, len(names), MAX_HAVE):
             missing.update(self.server.have(names[start : start + MAX_HAVE]))
             yield "asked what is missing"
         waiting: list[tuple[str, bytes]] = []
         size = 0
-        for entry, blobs in puts.items():
+        under_way: deque[Future[None]] = deque()
+        for e, blobs in puts:
             if missing.isdisjoint(blobs):
                 continue
-            e = self.trees.get(entry)
-            path = self.trees.path(entry)
-            if e is None or path is None:
-                continue
-            self.progress.busy = path
+            path = self.trees.path(e.id)
+            self.progress.busy = path or ""
             try:
-                for data in self.folder.blobs(path):
+                for data in self.folder.blobs(path or ""):
                     name = blob_id(data)
                     if name not in missing:
                         continue
@@ -846,22 +904,32 @@ class Cycle:
                     missing.discard(name)
                     size += len(data)
                     if size >= BYTES_A_BATCH or len(waiting) >= 500:
-                        yield from self._upload_some(waiting, size)
+                        yield from self._upload_some(waiting, size, under_way)
                         waiting, size = [], 0
             except (Changed, OSError):
                 # It is no longer what was decided about: the next round looks at it anew.
                 pass
             if not missing.isdisjoint(blobs):
+                spoilt.add(e.id)
                 with self.trees.change():
-                    self.trees.set(entry, l_hash=None)
+                    self.trees.set(e.id, l_hash=None)
             else:
                 self.progress.uploaded += 1
         if waiting:
-            yield from self._upload_some(waiting, size)
+            yield from self._upload_some(waiting, size, under_way)
+        while under_way:
+            under_way.popleft().result()
+            yield "uploaded"
 
-    def _upload_some(self, blobs: list[tuple[str, bytes]], size: int) -> Iterator[str]:
-        self.server.put_blobs(blobs)
+    def _upload_some(self, blobs: list[tuple[str, bytes]], size: int, under_way: deque[Future[None]]) -> Iterator[str]:
+        """With a helper, the next contents are read while these are under way; never more than two lots."""
         self.progress.sent_bytes += size
+        if self.helper is None:
+            self.server.put_blobs(blobs)
+        else:
+            under_way.append(self.helper.submit(self.server.put_blobs, blobs))
+            if len(under_way) > 1:
+                under_way.popleft().result()
         yield "uploaded"
 
     def _send_new(self, ops: list[Op], sents: list[Sent]) -> Iterator[str]:
@@ -895,16 +963,15 @@ class Cycle:
         stale = False
         with self.trees.change():
             for sent, result in zip(sents, answer.results, strict=True):
-                path = self.trees.best_path(sent.entry)
+                path = self.trees.best_path(sent.entry) if result.status == "conflict_copy" else ""
                 outcome: Outcome = settle(self.trees, sent, result)
                 stale = stale or outcome.stale
                 self.progress.sent_ops += 1
-                row = self.trees.get(sent.entry)
                 if outcome.stale or result.status == "missing_blobs":
                     self._retries[sent.entry] = self._retries.get(sent.entry, 0) + 1
                     if self._retries[sent.entry] > 5 and outcome.problem is None:
                         outcome.problem = f"the server keeps answering “{result.status}”; tried again later"
-                if outcome.problem is not None and row is not None:
+                if outcome.problem is not None and (row := self.trees.get(sent.entry)) is not None:
                     self.trees.note_problem(row, outcome.problem)
                 if outcome.conflict is not None:
                     self.progress.conflicts += 1

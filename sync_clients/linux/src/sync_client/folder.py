@@ -246,6 +246,10 @@ class Folder:
         if self.durable:
             os.fsync(fd)
 
+    def sync_dir(self, path: str) -> None:
+        with self.opened(path) as fd:
+            self._sync_dir(fd)
+
     def make_dir(self, path: str) -> Seen:
         parent, name = self._split(path)
         with self.opened(parent) as fd:
@@ -276,7 +280,7 @@ class Folder:
             return self.seen(os.fstat(fd))
 
     def place(self, staged: Path, path: str, expected: Callable[[str, Seen], bool] | None) -> Seen:
-        """Bring a staged file to its place.
+        """Bring a staged file to its place; `flush` or `sync_dir` makes that durable.
 
         Without `expected` the place must be free. Otherwise the old file must satisfy it *after* the swap: when it does
         not, it is swapped back and Changed is raised.
@@ -289,7 +293,6 @@ class Folder:
                     _rename_noreplace(stage, staged.name, fd, name)
                 else:
                     self._swap(stage, staged.name, fd, name, path, expected)
-                self._sync_dir(fd)
                 return self.seen(os.lstat(name, dir_fd=fd))
         finally:
             os.close(stage)

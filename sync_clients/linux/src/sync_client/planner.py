@@ -329,6 +329,7 @@ def detach(trees: Trees, entry: int) -> None:
 
 def adopt(trees: Trees, mine: Entry, theirs: Entry) -> None:
     """What is new here is what the server has: one row instead of two."""
+    trees.forget_paths()
     trees.db.execute("UPDATE entry SET l_parent=? WHERE l_parent=?", (theirs.id, mine.id))
     trees.db.execute("UPDATE entry SET s_parent=? WHERE s_parent=?", (theirs.id, mine.id))
     trees.drop(mine.id)

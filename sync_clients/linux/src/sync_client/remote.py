@@ -224,6 +224,7 @@ def _agreed(trees: Trees, e: Entry, sent: Sent, result: OpResult) -> Outcome:
 
 def _merge(trees: Trees, e: Entry, other: Entry) -> None:
     columns = {name: getattr(other, name) for name in Entry.__slots__ if name.startswith("r_")}
+    trees.forget_paths()
     for side in "lsr":
         trees.db.execute(f"UPDATE entry SET {side}_parent=? WHERE {side}_parent=?", (e.id, other.id))
     trees.drop(other.id)

@@ -161,6 +161,7 @@ class Trees:
         self.db.execute("PRAGMA synchronous=NORMAL")
         self.db.execute("PRAGMA cache_size=-2048")
         self._depth = 0
+        self._folders: dict[tuple[str, int], str] = {}
         self.on_event: Callable[[str, str, str], None] | None = None
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
@@ -189,6 +190,7 @@ class Trees:
             self._depth -= 1
             if self._depth == 0:
                 self.db.execute("ROLLBACK")
+                self.forget_paths()
             raise
         self._depth -= 1
         if self._depth == 0:
@@ -214,6 +216,8 @@ class Trees:
         return self.first("node=?", node)
 
     def set(self, entry: int, **columns: Any) -> None:
+        if ("l", entry) in self._folders or ("r", entry) in self._folders or ("s", entry) in self._folders:
+            self.forget_paths()
         names = ", ".join(f"{name}=?" for name in columns)
         self.db.execute(f"UPDATE entry SET {names} WHERE id=?", (*columns.values(), entry))
 
@@ -225,6 +229,7 @@ class Trees:
         return cursor.lastrowid
 
     def drop(self, entry: int) -> None:
+        self.forget_paths()
         self.db.execute("DELETE FROM entry WHERE id=?", (entry,))
 
     def for_node(self, node: str) -> int:
@@ -236,17 +241,45 @@ class Trees:
 
     def path(self, entry: int, side: str = "l") -> str | None:
         """Relative path on one side, '' for the folder itself, None when a parent is missing there."""
+        if entry == ROOT:
+            return ""
+        row = self._place(entry, side)
+        if row is None:
+            return None
+        above = self._folder_path(row[0], side)
+        return None if above is None else f"{above}/{row[1]}" if above else row[1]
+
+    def forget_paths(self) -> None:
+        """After folders moved in a way `set` does not see."""
+        self._folders.clear()
+
+    def _folder_path(self, entry: int, side: str) -> str | None:
+        known = self._folders.get((side, entry))
+        if known is not None:
+            return known
         parts: list[str] = []
-        current: int | None = entry
-        seen = 0
+        current = entry
         while current != ROOT:
-            row = self.db.execute(f"SELECT {side}_parent, {side}_name FROM entry WHERE id=?", (current,)).fetchone()
-            seen += 1
-            if row is None or row[1] is None or row[0] is None or seen > 4096:
+            row = self._place(current, side)
+            if row is None or len(parts) > 4096:
                 return None
             parts.append(row[1])
             current = row[0]
-        return "/".join(reversed(parts))
+        path = "/".join(reversed(parts))
+        if len(self._folders) > 5000:
+            self._folders.clear()
+        # Every folder on the way may change the path; each is remembered, so that `set` notices.
+        current = entry
+        for depth in range(len(parts)):
+            self._folders[(side, current)] = "/".join(reversed(parts[depth:]))
+            row = self._place(current, side)
+            assert row is not None
+            current = row[0]
+        return path
+
+    def _place(self, entry: int, side: str) -> tuple[int, str] | None:
+        row = self.db.execute(f"SELECT {side}_parent, {side}_name FROM entry WHERE id=?", (entry,)).fetchone()
+        return (row[0], row[1]) if row is not None and row[0] is not None and row[1] is not None else None
 
     def best_path(self, entry: int) -> str:
         """A path to show to people, from whichever side knows one."""
