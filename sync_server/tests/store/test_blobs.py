@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sync_protocol.hashing import blob_id
+from sync_protocol.hashing import EMPTY, blob_id
 from sync_protocol.types import MAX_BLOB, CommitRequest, Delete, Put
-from sync_server.store.interface import Busy, Identity, Mismatch, TooLarge
+from sync_server.store.interface import Busy, Identity, Mismatch, NodeRow, TooLarge, Transaction
 from sync_server.store.maintenance import backup, check, collect
 from sync_server.store.sqlite import SqliteStore, StoreSettings, opened
 from sync_server.tree import Tree
@@ -29,7 +29,7 @@ async def commit(tree: Tree, who: Identity, op_id: str, *ops: Put | Delete) -> l
 
 
 def files(store: SqliteStore) -> list[str]:
-    return sorted(path.name for path in store.blobs.blobs.glob("*/*"))
+    return sorted(path.name for path in store.blobs.blobs.glob("*/*") if path.name != EMPTY)
 
 
 async def test_bytes_that_are_not_what_their_name_says_are_refused(store: SqliteStore) -> None:
@@ -102,6 +102,26 @@ async def test_one_failing_job_of_a_group_harms_no_other(store: SqliteStore) -> 
     )
     assert results[0] == results[2] == ["ok"]
     assert isinstance(results[1], RuntimeError)
+
+
+async def test_a_job_that_fails_half_way_leaves_nothing_while_its_neighbours_go_on(store: SqliteStore) -> None:
+    def fails(rows: Transaction) -> None:
+        rows.set_quota(1, 1)
+        rows.touch(1, [blob_id(b"x")], 77)
+        rows.add_node(NodeRow(1, 999, 0, "half", "half", "folder", 1, 0, 1, 0, None, 0, 0, False, None, 0))
+        raise RuntimeError("on purpose")
+
+    tree = Tree(store)
+    await tree.usage(ANNA)
+    results = await asyncio.gather(
+        store.write(fails),
+        commit(tree, ANNA, "operation-1", Put([], 0, 0, parent="root", name="a")),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], RuntimeError)
+    assert results[1] == ["ok"]
+    assert [entry.name for entry in (await tree.children(ANNA, "root", None, 9)).entries] == ["a"]
+    assert (await tree.usage(ANNA)).quota is None
 
 
 # --- collection ---
@@ -200,6 +220,19 @@ async def test_a_file_without_a_row_is_swept_after_a_day(store: SqliteStore) -> 
     os.utime(path, (time.time() - 90_000, time.time() - 90_000))
     assert (await collect(store)).orphans == 1
     assert files(store) == []
+
+
+async def test_a_blob_on_its_way_in_is_not_collected(store: SqliteStore) -> None:
+    """Its file is in place, its row is not there yet, or was just removed as unreferenced."""
+    name = blob_id(b"coming")
+    await store.put_blobs(1, [(name, b"coming")])
+    with store.blobs.pinned([name]):
+        assert (await collect(store, NOW)).removed == 0
+        assert store.blobs.path(name).exists()
+        os.utime(store.blobs.path(name), (1, 1))
+        assert (await collect(store)).orphans == 0
+        assert store.blobs.path(name).exists()
+    assert (await collect(store)).orphans == 1
 
 
 async def test_what_a_crash_left_under_a_blobs_name_is_not_trusted(store: SqliteStore) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sync_protocol.hashing import EMPTY
 from sync_protocol.types import MAX_BLOB, Mkdir, Put, UploadRequest
 from sync_server.store.interface import Busy, Clash, Invalid, NoSpace, NotFound, QuotaExceeded, Stale, TooLarge
 from sync_server.store.sqlite import StoreSettings, opened
@@ -85,6 +86,48 @@ async def test_a_path_that_leads_elsewhere_is_refused(laptop: Device, path: str)
     with pytest.raises(Invalid):
         await laptop.at(path)
     assert await laptop.pull() == []
+
+
+async def test_a_path_that_differs_in_case_is_another_one_and_refused(laptop: Device) -> None:
+    await put(laptop, "Folder/Report.txt", b"1", parents=True)
+    with pytest.raises(NotFound):
+        await laptop.at("folder/report.txt")
+    with pytest.raises(Clash):
+        await put(laptop, "Folder/REPORT.TXT", b"2")
+    with pytest.raises(Clash):
+        await put(laptop, "folder/other.txt", b"2", parents=True)
+    with pytest.raises(Clash):
+        await laptop.tree.mkdir_path(laptop.who, "FOLDER")
+    await put(laptop, "Folder/u\u0308", b"1")
+    await put(laptop, "Folder/\u00fc", b"2")
+    assert await laptop.texts() == {"Folder/Report.txt": b"1", "Folder/u\u0308": b"2"}
+
+
+async def test_an_upload_that_is_broken_off_leaves_nothing(world: World, laptop: Device) -> None:
+    upload = await laptop.tree.write_file(laptop.who, "a")
+    for _ in range(9):
+        await upload.write(os.urandom(MIB))
+    upload.abort()
+    assert (await laptop.tree.usage(laptop.who)).pending == 0
+    assert list(world.store.blobs.temporary.iterdir()) == []
+
+
+async def test_a_large_file_counts_against_the_quota_while_it_comes(laptop: Device) -> None:
+    await laptop.tree.set_quota(1, 10 * MIB)
+    upload = await laptop.tree.write_file(laptop.who, "a")
+    for _ in range(12):
+        await upload.write(os.urandom(MIB))
+    with pytest.raises(QuotaExceeded):
+        await upload.write(os.urandom(MIB))
+    upload.abort()
+    assert await laptop.names() == []
+
+
+async def test_the_blob_of_no_bytes_is_always_there(laptop: Device) -> None:
+    upload = laptop.tree.upload_blob(laptop.who, EMPTY)
+    assert await upload.finish() == EMPTY
+    assert await laptop.tree.have(laptop.who, [EMPTY]) == []
+    assert (await laptop.tree.blob(laptop.who, EMPTY)).path.read_bytes() == b""
 
 
 async def test_files_are_moved_and_deleted_by_path(laptop: Device) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from sync_protocol.hashing import EMPTY
 from sync_protocol.types import MAX_BLOB
 from sync_server.store.interface import Mismatch, NoSpace, StoreFailed, TooLarge
 
@@ -83,10 +84,12 @@ class TemporaryBlob:
         return self._hash.hexdigest()
 
     def close(self, *, sync: bool) -> None:
-        """Close the file, after fsync where asked."""
-        if self._file is None:
+        """Close the file, after fsync where asked; again with fsync is allowed, before it is moved."""
+        if self._file is None and not sync:
             return
         file, self._file = self._file, None
+        if file is None:
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if sync:
                 os.fsync(file)
@@ -118,6 +121,8 @@ class BlobFolder:
             folder.mkdir(mode=0o700, exist_ok=True)
         for prefix in range(256):
             (self.blobs / f"{prefix:02x}").mkdir(mode=0o700, exist_ok=True)
+        # Nobody sends the blob of no bytes, and anybody may ask for it.
+        self.path(EMPTY).touch(mode=0o600)
         fsync_folder(self.blobs)
         fsync_folder(self.blobs.parent)
 
@@ -171,12 +176,12 @@ class BlobFolder:
             for _, blob in blobs:
                 blob.discard()
 
-    def remove(self, blob: str) -> int:
-        """Delete the file unless somebody is just bringing it in; returns the bytes freed."""
+    def remove(self, blob: str) -> int | None:
+        """Delete the file unless somebody is just bringing it in (None); returns the bytes freed."""
         path = self.path(blob)
         with self._lock:
             if self._pins[blob] > 0:
-                return 0
+                return None
             try:
                 size = path.stat().st_size
                 path.unlink()

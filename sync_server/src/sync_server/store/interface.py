@@ -352,6 +352,10 @@ class BlobWriter(Protocol):
         """Raises TooLarge, NoSpace."""
         ...
 
+    def pause(self) -> None:
+        """No more is to be written; finish comes later."""
+        ...
+
     async def finish(self) -> str:
         """Make it durable and the account's; returns its hash. Raises Mismatch, QuotaExceeded, NoSpace."""
         ...
@@ -366,6 +370,14 @@ class Store(Protocol):
     async def write(self, job: Callable[[Transaction], T]) -> T: ...
     def upload_blob(self, account: int, expected: str | None = None) -> BlobWriter:
         """Raises NoSpace, QuotaExceeded at once when there is no use in beginning."""
+        ...
+
+    async def finish_blobs(self, account: int, blobs: Sequence[BlobWriter]) -> list[str]:
+        """Make several written ones durable together and the account's; raises as finish does, and then keeps none."""
+        ...
+
+    def check_quota(self, account: int, size: int) -> None:
+        """Raises QuotaExceeded when the account cannot keep so many bytes more."""
         ...
 
     async def put_blobs(self, account: int, blobs: Sequence[tuple[str, bytes]]) -> list[str]:

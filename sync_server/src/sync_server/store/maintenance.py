@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sync_protocol.hashing import EMPTY
 from sync_server.store.blobs import BlobFolder, disk_error, fsync_folder, sync_file_system
 from sync_server.store.interface import Busy, Invalid
 from sync_server.store.rows import SqliteTransaction, now_ms
@@ -278,8 +279,10 @@ def _drop(store: SqliteStore, rows: SqliteTransaction, before: int, report: Coll
 
     def remove() -> None:
         for blob in dropped:
-            report.removed += 1
-            report.bytes += store.blobs.remove(blob)
+            freed = store.blobs.remove(blob)
+            if freed is not None:
+                report.removed += 1
+                report.bytes += freed
 
     rows.after_commit.append(remove)
     return len(dropped) > 0
@@ -296,7 +299,7 @@ def _orphans(store: SqliteStore, prefix: int, before: int) -> list[str]:
             (low, bytes([prefix + 1]) if prefix < 255 else b"\xff" * 33),
         )
         held = {row[0].hex() for row in rows}
-    return [name for name in names if name not in held]
+    return [name for name in names if name not in held and name != EMPTY]
 
 
 def _sweep(store: SqliteStore, rows: SqliteTransaction, names: list[str], report: CollectReport) -> None:
@@ -304,8 +307,10 @@ def _sweep(store: SqliteStore, rows: SqliteTransaction, names: list[str], report
 
     def remove() -> None:
         for name in found:
-            report.orphans += 1
-            report.bytes += store.blobs.remove(name)
+            freed = store.blobs.remove(name)
+            if freed is not None:
+                report.orphans += 1
+                report.bytes += freed
 
     rows.after_commit.append(remove)
 

@@ -21,6 +21,7 @@ from sync_protocol.types import MAX_BLOB
 from sync_server.store.blobs import BlobFolder, TemporaryBlob, check_blob
 from sync_server.store.interface import (
     BlobFile,
+    BlobWriter,
     Busy,
     NoSpace,
     QuotaExceeded,
@@ -243,7 +244,8 @@ class SqliteStore:
             raise NoSpace("The server's disk is nearly full: nothing more is accepted until space is made.")
         self._free = (self._free[0], left)
 
-    def _check_quota(self, account: int, size: int) -> None:
+    def check_quota(self, account: int, size: int) -> None:
+        """Refuse what the account cannot keep."""
         rows = self.sql("SELECT used, pending, quota FROM trees WHERE account = ?", (account,))
         if not rows:
             quota, used, pending = self.settings.quota, 0, 0
@@ -260,7 +262,7 @@ class SqliteStore:
         """Begin one blob."""
         self._check_writable()
         self.check_space()
-        self._check_quota(account, 0)
+        self.check_quota(account, 0)
         return BlobUpload(self, account, expected, self.blobs.new())
 
     async def put_blobs(self, account: int, blobs: Sequence[tuple[str, bytes]]) -> list[str]:
@@ -277,7 +279,7 @@ class SqliteStore:
                 statuses.append("mismatch")
             else:
                 try:
-                    self._check_quota(account, total + len(data))
+                    self.check_quota(account, total + len(data))
                 except QuotaExceeded:
                     statuses.append("quota")
                     continue
@@ -304,16 +306,23 @@ class SqliteStore:
             raise
         self.blobs.place(written)
 
-    async def place(self, account: int, blob: str, temporary: TemporaryBlob) -> None:
-        """Make one written blob durable and the account's."""
-        if blob == EMPTY:
-            temporary.discard()
-            return
-        self._check_writable()
-        self._check_quota(account, temporary.size)
-        with self.blobs.pinned([blob]):
-            await self._loop.run_in_executor(self._io, self.blobs.place, [(blob, temporary)])
-            await self._hold(account, [(blob, temporary.size)])
+    async def finish_blobs(self, account: int, blobs: Sequence[BlobWriter]) -> list[str]:
+        """Make written blobs durable together and the account's: see store.interface.Store."""
+        uploads = cast("Sequence[BlobUpload]", blobs)
+        try:
+            names = [upload.checked() for upload in uploads]
+            self._check_writable()
+            wanted = {name: upload.temporary for name, upload in zip(names, uploads, strict=True) if name != EMPTY}
+            sizes = [(name, temporary.size) for name, temporary in wanted.items()]
+            self.check_quota(account, sum(size for _, size in sizes))
+            if wanted:
+                with self.blobs.pinned(wanted):
+                    await self._loop.run_in_executor(self._io, self.blobs.place, list(wanted.items()))
+                    await self._hold(account, sizes)
+        finally:
+            for upload in uploads:
+                upload.abort()
+        return names
 
     async def _hold(self, account: int, blobs: list[tuple[str, int]]) -> None:
         quota = self.settings.quota
@@ -347,35 +356,39 @@ class BlobUpload:
     """See store.interface.BlobWriter."""
 
     def __init__(self, store: SqliteStore, account: int, expected: str | None, temporary: TemporaryBlob) -> None:
+        self.temporary = temporary
         self._store = store
         self._account = account
         self._expected = expected
-        self._temporary = temporary
 
     @property
     def size(self) -> int:
         """Bytes so far."""
-        return self._temporary.size
+        return self.temporary.size
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append; written and hashed at once, so nothing piles up."""
         self._store.check_space(len(data))
-        self._temporary.write(data)
+        self.temporary.write(data)
+
+    def pause(self) -> None:
+        """Let go of the open file: a large file has thousands of blobs."""
+        self.temporary.close(sync=False)
+
+    def checked(self) -> str:
+        """Its hash; raises Mismatch."""
+        blob = self.temporary.hash()
+        check_blob(self._expected, blob)
+        return blob
 
     async def finish(self) -> str:
         """Make it durable and the account's."""
-        try:
-            blob = self._temporary.hash()
-            check_blob(self._expected, blob)
-            await self._store.place(self._account, blob, self._temporary)
-        except BaseException:
-            self._temporary.discard()
-            raise
+        (blob,) = await self._store.finish_blobs(self._account, [self])
         return blob
 
     def abort(self) -> None:
         """Forget it."""
-        self._temporary.discard()
+        self.temporary.discard()
 
 
 @contextlib.asynccontextmanager

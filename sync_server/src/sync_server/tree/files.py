@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sync_protocol.names import InvalidName, name_key, split_path
+from sync_protocol.names import InvalidName, name_key, normal, split_path
 from sync_protocol.types import MAX_BLOB, Delete, Mkdir, Move, NodeEntry, Put
 from sync_server.store.interface import (
     ROOT,
@@ -76,8 +76,10 @@ def at_path(rows: Reader, account: int, names: tuple[str, ...]) -> NodeRow:
     for name in names:
         if node is not None:
             node = rows.child(account, node.id, name_key(name))
-    if node is None:
-        raise NotFound("There is nothing at this path.")
+        # A twin in case is another name: it is not there, and cannot be made beside this one.
+        if node is None or normal(node.name) != normal(name):
+            raise NotFound("There is nothing at this path.")
+    assert node is not None
     return node
 
 
@@ -128,13 +130,17 @@ def content(store: Store, rows: Reader, who: Identity, text: str, revision: int 
 
 
 class BlobCutter:
-    """Cuts what comes in into blobs of 4 MiB; memory holds one piece of a request at most."""
+    """Cuts what comes in into blobs of 4 MiB. Memory holds one piece of a request at most.
+
+    Nothing is acknowledged before the end, so nothing is synced before it: all blobs are made durable together, and an
+    upload that is broken off leaves none.
+    """
 
     def __init__(self, store: Store, account: int) -> None:
         self._store = store
         self._account = account
+        self._written: list[BlobWriter] = []
         self._current: BlobWriter | None = None
-        self.blobs: list[str] = []
         self.size = 0
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -142,25 +148,28 @@ class BlobCutter:
         left = memoryview(data)
         while left:
             if self._current is None:
+                self._store.check_quota(self._account, self.size)
                 self._current = self._store.upload_blob(self._account)
+                self._written.append(self._current)
             room = MAX_BLOB - self._current.size
             self._current.write(left[:room])
             self.size += min(room, len(left))
             left = left[room:]
             if self._current.size == MAX_BLOB:
-                await self.flush()
+                self._current.pause()
+                self._current = None
 
-    async def flush(self) -> None:
-        """Finish the blob begun."""
-        if self._current is not None:
-            current, self._current = self._current, None
-            self.blobs.append(await current.finish())
+    async def finish(self) -> list[str]:
+        """Make all blobs durable; returns their hashes in order."""
+        self._current = None
+        return await self._store.finish_blobs(self._account, self._written)
 
     def abort(self) -> None:
-        """Forget the blob begun; finished ones are collected after a day."""
-        if self._current is not None:
-            self._current.abort()
-            self._current = None
+        """Forget what is not finished."""
+        for blob in self._written:
+            blob.abort()
+        self._written.clear()
+        self._current = None
 
 
 class FileUpload:
@@ -185,8 +194,7 @@ class FileUpload:
 
     async def finish(self, mtime: int | None = None, executable: bool | None = None) -> FileResult:
         """Make it the file's new version, or a new file; raises what write_file does, if things changed meanwhile."""
-        await self._cutter.flush()
-        blobs, size = self._cutter.blobs, self._cutter.size
+        blobs, size = await self._cutter.finish(), self._cutter.size
 
         def job(rules: Rules) -> FileResult:
             return put(rules, self._names, blobs, size, mtime, executable, self._expect, parents=self._parents)
@@ -264,7 +272,7 @@ def _folder(rules: Rules, names: tuple[str, ...], *, parents: bool) -> NodeRow:
     at = at_path(rules.rows, rules.account, ())
     for number, name in enumerate(names):
         there = rules.rows.child(rules.account, at.id, name_key(name))
-        if there is None:
+        if there is None or normal(there.name) != normal(name):
             if not parents:
                 raise NotFound(f"There is no folder “{'/'.join(names[: number + 1])}”.")
             made = rules.apply(Mkdir(node_id(at.id), name, "fail"))

@@ -327,7 +327,9 @@ class Tree:
             raise NotFound("There is no such blob.")
         await self._ready(who)
         size = await self.store.read(lambda rows: rows.holding(who.account_id, blob))
-        if size is None or blob == EMPTY:
+        if blob == EMPTY:
+            return self.store.blob_file(blob, 0)
+        if size is None:
             raise NotFound("There is no such blob.")
         return self.store.blob_file(blob, size)
 
