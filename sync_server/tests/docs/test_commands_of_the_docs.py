@@ -43,7 +43,7 @@ def own(tmp_path: Path) -> Iterator[RunningServer]:
 
 def test_a_new_user_stores_and_restores_a_file_as_the_readme_says(tmp_path: Path) -> None:
     install, begin, use = _blocks("README.md")
-    assert "./sync_protocol ./sync_server" in install
+    assert "pip install ./sync_server" in install
     assert PASSWORD in begin
     began = time.monotonic()
     server = RunningServer(tmp_path / "data", {"free_space_floor": "0"})

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import httpx
 import pytest
 import zstandard
 from conftest import problem
+from real_process.server import RunningServer
 
 _ops = itertools.count(1)
 
@@ -162,6 +164,24 @@ def test_one_device_cannot_take_all_places_to_wait(new_device: Callable[..., htt
     assert sorted(statuses) == [200] * 8 + [429] * 4
 
 
+def test_who_hangs_up_gives_the_place_free(server: RunningServer, new_device: Callable[..., httpx.Client]) -> None:
+    client = new_device("bob")
+    cursor = client.get("/snapshot").json()["cursor"]
+    request = (
+        f"GET /api/v1/changes?cursor={cursor}&wait=30 HTTP/1.1\r\nhost: x\r\n"
+        f"authorization: {client.headers['authorization']}\r\n\r\n"
+    )
+    for _ in range(3):
+        connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
+        for connection in connections:
+            connection.sendall(request.encode())
+        time.sleep(0.3)
+        for connection in connections:
+            connection.close()
+        time.sleep(0.3)
+    assert client.get("/changes", params={"cursor": cursor, "wait": 1}).status_code == 200
+
+
 def test_a_conflict_keeps_both_is_listed_decided_and_undone(
     alice: httpx.Client, folder: str, new_device: Callable[..., httpx.Client]
 ) -> None:
@@ -207,10 +227,11 @@ def test_an_upload_of_a_tus_client(alice: httpx.Client, folder: str) -> None:
     )
     assert (begun.status_code, begun.headers["tus-resumable"]) == (201, "1.0.0")
     piece = {"content-type": "application/offset+octet-stream", "upload-offset": "0", "tus-resumable": "1.0.0"}
-    assert (
-        alice.patch(begun.headers["location"].removeprefix("/api/v1"), content=b"abc", headers=piece).status_code == 200
-    )
+    last = alice.patch(begun.headers["location"].removeprefix("/api/v1"), content=b"abc", headers=piece)
+    assert (last.status_code, last.headers["upload-offset"]) == (204, "3")
     assert alice.get(f"/files/{folder}/tus").content == b"abc"
+    spoken = alice.options("/uploads")
+    assert (spoken.status_code, spoken.headers["tus-version"]) == (204, "1.0.0")
 
 
 def test_more_than_was_announced_is_refused(alice: httpx.Client, folder: str) -> None:

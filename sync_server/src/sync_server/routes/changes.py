@@ -61,6 +61,8 @@ async def changes(call: Call) -> Response:
                 services.tree.wait(call.identity, page.cursor, query.wait),
                 services.auth.revoked.wait(),
                 services.stopping.wait(),
+                # Who hangs up must not keep a place: a telephone on a train comes back many times a minute.
+                until_gone(call.receive),
             )
         if not services.auth.is_live(call.identity):
             raise NotAuthenticated("the device was revoked")
@@ -121,7 +123,7 @@ class _Events:
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
                 return
-            gone = asyncio.ensure_future(_until_gone(receive))
+            gone = asyncio.ensure_future(until_gone(receive))
             try:
                 await self._tell(send, gone)
             finally:
@@ -162,7 +164,8 @@ class _Events:
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has hung up."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

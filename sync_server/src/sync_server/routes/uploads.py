@@ -83,6 +83,18 @@ async def begin_upload(call: Call) -> Response:
     return answers.json(call, state, 201, {**_headers(state), "location": location})
 
 
+@routes("OPTIONS", "/uploads", scope=None, answers={204: None})
+async def describe_uploads(call: Call) -> Response:
+    """Say what of tus is spoken."""
+    headers = {
+        **_TUS,
+        "tus-version": "1.0.0",
+        "tus-extension": "creation,termination,expiration",
+        "tus-max-size": str(call.config.max_file_size),
+    }
+    return answers.empty(204, headers)
+
+
 @routes("GET", "/uploads/{upload}", scope="write", words=(UploadId,), answers={200: UploadState})
 async def get_upload(call: Call) -> Response:
     """Ask how much has arrived (HEAD: in Upload-Offset)."""
@@ -122,7 +134,8 @@ async def continue_upload(call: Call) -> Response:
     finally:
         if not finished:
             upload.abort()
-    if state.entry is None:
+    # A tus client knows 204 only, the last piece included.
+    if state.entry is None or call.header("tus-resumable") is not None:
         return answers.empty(204, _headers(state))
     return answers.json(call, state, 200, _headers(state))
 
