@@ -21,8 +21,6 @@ from sync_protocol.hashing import blob_id
 from sync_protocol.types import ChangesPage, CommitAnswer, CommitRequest, NodeEntry, Snapshot, VersionList
 
 PASSWORD = "correct horse battery"
-# A build that was broken on purpose (mutations.py) is put in front of the installed one.
-PACKAGE = os.environ.get("SYNC_SERVER_SOURCE", "")
 T = TypeVar("T")
 
 
@@ -54,7 +52,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith("SYNC_SERVER_")}
-    folders = [PACKAGE, (extra or {}).get("PYTHONPATH", ""), kept.get("PYTHONPATH", "")]
+    folders = [(extra or {}).get("PYTHONPATH", ""), kept.get("PYTHONPATH", "")]
     return {**kept, **(extra or {}), "PYTHONPATH": os.pathsep.join(folder for folder in folders if folder)}
 
 
@@ -65,6 +63,8 @@ class RunningServer:
     data: Path
     settings: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
+    # A program that runs it: strace.
+    wrap: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
 
@@ -75,7 +75,7 @@ class RunningServer:
         words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)]
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                command("serve", "--data-dir", self.data, *words),
+                [*self.wrap, *command("serve", "--data-dir", self.data, *words)],
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ class RunningServer:
         """SIGTERM; returns the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
