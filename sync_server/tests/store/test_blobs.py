@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 
 from sync_protocol.hashing import EMPTY, blob_id
 from sync_protocol.types import MAX_BLOB, CommitRequest, Delete, Put
-from sync_server.store.interface import Busy, Identity, Mismatch, NodeRow, TooLarge, Transaction
+from sync_server.store.interface import Busy, Identity, Mismatch, NodeRow, StoreFailed, TooLarge, Transaction
 from sync_server.store.maintenance import backup, check, collect
+from sync_server.store.rows import SqliteTransaction
 from sync_server.store.sqlite import SqliteStore, StoreSettings, opened
 from sync_server.tree import Tree
 
@@ -279,10 +281,29 @@ async def test_a_clock_that_jumps_empties_no_trash(
 ) -> None:
     tree = Tree(store)
     await commit(tree, ANNA, "operation-1", Put([], 0, 0, parent="root", name="a"))
+    await commit(tree, ANNA, "operation-2", Put([], 0, 0, parent="root", name="b"))
+    await commit(tree, ANNA, "operation-3", Delete("n1", 1))
     real = time.time_ns
     with monkeypatch.context() as patch:
         patch.setattr(time, "time_ns", lambda: real() + days * 24 * 3600 * 10**9)
-        await commit(tree, ANNA, "operation-2", Delete("n1", 1))
+        await commit(tree, ANNA, "operation-4", Delete("n2", 2))
         await tree.housekeeping()
     await tree.housekeeping()
-    assert len((await tree.trash(ANNA, None, 9)).entries) == 1
+    assert len((await tree.trash(ANNA, None, 9)).entries) == 2
+
+
+async def test_a_collection_that_was_not_kept_removed_no_file(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go first: a file may go only when the transaction that says so is on disk."""
+    await store.put_blobs(1, [(blob_id(b"idle"), b"idle")])
+
+    def failing(rows: SqliteTransaction) -> dict[int, int]:
+        raise sqlite3.OperationalError("on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteTransaction, "flush", failing)
+        with pytest.raises(StoreFailed):
+            await collect(store, NOW)
+    assert files(store) == [blob_id(b"idle")]
+    assert check(store.root).ok
