@@ -14,12 +14,12 @@ from testbed import images, internet
 from testbed.docker import TestbedError, docker
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
 START_SECONDS = 60
 MEMORY = "768m"
 # What a page has on a common telephone; give it to `new_context`.
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shlex
@@ -93,10 +94,13 @@ def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for file in SNIPPETS.glob("*.html"):
         (folder / file.name).write_text(PAGE.format(title=file.stem, snippet=file.read_text()))
     (folder / "brochure.pdf").write_bytes(b"%PDF-1.4\n")
+    # No more of a database of places than its mark.
+    (folder / "places.mmdb.gz").write_bytes(gzip.compress(b"\xab\xcd\xefMaxMind.com"))
     handler = partial(_Quiet, directory=str(folder))
-    with ThreadingHTTPServer((gateway(), 0), handler) as server:
+    address = gateway()
+    with ThreadingHTTPServer((address, 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{server.server_address[0]}:{server.server_port}"
+        yield f"http://{address}:{server.server_port}"
         server.shutdown()
 
 

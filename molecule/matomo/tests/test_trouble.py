@@ -118,15 +118,18 @@ def test_absent_removes_all_that_runs_and_keeps_the_data(
     assert on_box("test -s /opt/servers/matomo/data/db/ibdata1 && echo kept").strip() == "kept"
 
 
-def test_present_again_has_everything_as_before_and_a_new_token(
-    play: Play, sql: Sql, track: Any, api: Callable[..., Any], on_box: OnBox
+def test_present_again_has_everything_as_before_a_new_token_and_places(
+    play: Play, sql: Sql, track: Any, on_box: OnBox, website: str
 ) -> None:
-    done = play(matomo_image=f"matomo:{NEW}-fpm")
+    done = play(matomo_image=f"matomo:{NEW}-fpm", matomo_geoip_url=f"{website}/places.mmdb.gz")
 
     assert done.returncode == 0, done.stdout
     assert int(sql("SELECT COUNT(*) FROM matomo_log_visit")[0][0]) > 0
     assert len(sql(SITES)) == 3
     assert sql("SELECT COUNT(*) FROM matomo_user_token_auth") == [["1"]]
+    assert "MaxMind.com" in on_box(f"cat {HTML}/misc/DBIP-City.mmdb")
+    places = "SELECT option_value FROM matomo_option WHERE option_name = 'usercountry.location_provider'"
+    assert sql(places) == [["geoip2php"]]
     assert track()
 
 
