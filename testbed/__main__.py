@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from testbed import images, internet, packages, relay
+from testbed import images, internet, mail_demo, packages, relay
 from testbed.docker import TestbedError, as_root, docker, ensure_engine, one_at_a_time, run, say, succeeds
 from testbed.vps import Vps, down, up
 
@@ -24,11 +24,17 @@ def main() -> int:
     verb_up.add_argument("--fresh", action="store_true", help="remove a VPS of that name first")
     verb_down = verbs.add_parser("down", help="remove a throwaway VPS with its disk")
     verb_down.add_argument("name")
+    verb_mail = verbs.add_parser("mail", help="send a message from a VPS through the relay, and read the answer")
+    verb_mail.add_argument("name")
+    verb_mail.add_argument("account", help="the part of the address before the @")
+    verb_mail.add_argument("password", type=Path, help="file that holds the account's password")
     verbs.add_parser("clean", help="remove every container, image, volume and network the test bed made")
     arguments = parser.parse_args()
     try:
         if arguments.verb == "clean":
             clean()
+        elif arguments.verb == "mail":
+            mail_demo.run(_vps(arguments.name), arguments.account, arguments.password)
         elif arguments.verb == "down":
             down(_vps(arguments.name))
         else:

@@ -68,12 +68,18 @@ def received(recipient: str) -> list[dict[str, Any]]:
     return [one for one in found if recipient in one["recipients"]]
 
 
-def swaks(*arguments: str) -> tuple[int, str]:
-    """Speak SMTP as a stranger with an address of its own; return swaks's exit code and the whole dialogue."""
+def stranger(*command: str, seconds: float = 120, host: int | None = None) -> tuple[int, str]:
+    """Run a command on a machine of its own, by choice at a fixed place; return its exit code and all it said."""
     place = ["--network", internet.NETWORK, "--dns", internet.address(internet.DNS.host)]
-    command = ["docker", "run", "--rm", *place, f"{images.PREFIX}/mail-world:latest", "swaks", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    place += ["--ip", internet.address(host)] if host else []
+    arguments = ["docker", "run", "--rm", "--init", *place, f"{images.PREFIX}/mail-world:latest", *command]
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds)
     return done.returncode, done.stdout.decode(errors="replace")
+
+
+def swaks(*arguments: str) -> tuple[int, str]:
+    """Speak SMTP as a stranger; return swaks's exit code and the whole dialogue."""
+    return stranger("swaks", *arguments)
 
 
 def _publish() -> None:
