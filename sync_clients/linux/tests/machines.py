@@ -54,10 +54,23 @@ class Server:
         self.accounts = 0
         data.mkdir(parents=True, exist_ok=True)
 
-    def account(self) -> Account:
+    def revoke(self, account: Account) -> None:
+        """Cut off every device of an account."""
+        listed = subprocess.run(
+            [_SERVER, "device", "list", account.name, "--data-dir", self.data],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for number in re.findall(r"^\s*(\d+)\s", listed, re.MULTILINE):
+            subprocess.run(
+                [_SERVER, "device", "revoke", number, "--data-dir", self.data], check=True, capture_output=True
+            )
+
+    def account(self, *options: str) -> Account:
         self.accounts += 1
         name = f"user{self.accounts}"
-        self.add_user(name, PASSWORD)
+        self.add_user(name, PASSWORD, *options)
         return Account(self, name)
 
     def add_user(self, name: str, password: str, *options: str) -> None:

@@ -119,6 +119,10 @@ class Cycle:
     def look(self, dirs: Iterable[int] | None = None, moved: dict[str, str] | None = None) -> Iterator[str]:
         """The part that needs no server."""
         yield from self.recover()
+        if dirs is None:
+            # What did not work is tried again now and then: the room, the name, the right may be there by now.
+            with self.trees.change():
+                self.trees.db.execute("UPDATE entry SET problem=NULL, problem_for=NULL WHERE problem IS NOT NULL")
         scanner = Scanner(self.trees, self.folder, self.rules.ignored, moved=moved)
         for path in scanner.scan(dirs):
             yield f"looked at {path}"
@@ -798,7 +802,18 @@ class Cycle:
         if not batch.decisions:
             return
         spoilt: set[int] = set()
-        yield from self._upload(batch, spoilt)
+        try:
+            yield from self._upload(batch, spoilt)
+        except Refused as error:
+            if error.type not in ("quota", "too-large"):
+                raise
+            # No room for these; whatever else is to be done goes on.
+            for d in batch.decisions:
+                row = self.trees.get(d.entry.id)
+                if d.do is Do.PUT and row is not None and self.server.have(self._blobs_of(d.entry)[:MAX_HAVE]):
+                    spoilt.add(d.entry.id)
+                    with self.trees.change():
+                        self.trees.note_problem(row, f"no room for it on the server: {error}")
         ops: list[Op] = []
         sents: list[Sent] = []
         seen = int(self.trees.setting("seen", "0"))

@@ -147,6 +147,9 @@ def settle(trees: Trees, sent: Sent, result: OpResult) -> Outcome:
         trees.set(e.id, s_parent=sent.parent, s_name=sent.name)
         return Outcome(progress=True, stale=True)
     if status == "clash":
+        if result.current is not None and result.current.name != sent.name:
+            other = f"differs only in case or accents from “{result.current.name}” on the server; rename one of them"
+            return Outcome(stale=True, problem=other)
         return Outcome(stale=True, problem=result.detail or "the name is taken on the server")
     if status == "quota":
         return Outcome(problem="no room left on the server; free some, or ask for a larger quota")

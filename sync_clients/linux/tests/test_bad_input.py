@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users and their surroundings get wrong: one clear sentence, nothing lost, and a remedy that works."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from machines import PASSWORD, Account, Machine, Server, equal, eventually
+
+Make = Callable[[str], Machine]
+
+
+class _Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers everything with the class's status and body."""
+
+    status, body = 200, b"<html>It works!</html>"
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_POST = _answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stranger() -> Iterator[Callable[..., str]]:
+    """A web server that is no sync server."""
+    running: list[http.server.HTTPServer] = []
+
+    def run(status: int = 200, body: bytes = b"<html>It works!</html>", tls: Path | None = None) -> str:
+        handler = type("Handler", (_Stranger,), {"status": status, "body": body})
+        one = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "cert.pem", tls / "key.pem")
+            one.socket = context.wrap_socket(one.socket, server_side=True)
+        running.append(one)
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        return f"http{'s' if tls else ''}://127.0.0.1:{one.server_port}"
+
+    yield run
+    for one in running:
+        one.shutdown()
+        one.server_close()
+
+
+def _try_login(one: Machine, url: str, *more: str) -> tuple[int, str]:
+    done = one.run("login", url, "--user", "x", "--password-stdin", *more, input=PASSWORD + "\n", ok=False)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.returncode, done.stderr
+
+
+def test_a_wrong_address_is_said(machine: Make, stranger: Callable[..., str]) -> None:
+    one = machine("one")
+    assert _try_login(one, "http://127.0.0.1:1") == (3, _try_login(one, "http://127.0.0.1:1")[1])
+    assert "cannot be reached" in _try_login(one, "http://127.0.0.1:1")[1]
+    code, text = _try_login(one, "ftp://sync.example.org")
+    assert (code, "is not the address of a server" in text) == (5, True)
+    code, text = _try_login(one, stranger())
+    assert (code, "is not the address" in text or "does not understand" in text) == (5, True)
+    code, text = _try_login(one, stranger(404, b"nothing here"))
+    assert (code, "no sync server this client can talk to" in text) == (5, True)
+
+
+def test_plain_http_to_elsewhere_is_refused(machine: Make) -> None:
+    code, text = _try_login(machine("one"), "http://sync.example.org")
+    assert (code, "use https://" in text) == (1, True)
+
+
+def test_a_wrong_certificate_sends_nothing(machine: Make, stranger: Callable[..., str], tmp_path: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    one = machine("one")
+    url = stranger(tls=tmp_path)
+    code, text = _try_login(one, url)
+    assert (code, "certificate" in text and "Nothing was sent" in text and "--ca FILE" in text) == (5, True)
+    # With the authority named, TLS goes through and what answers is looked at.
+    code, text = _try_login(one, url, "--ca", str(tmp_path / "cert.pem"))
+    assert "certificate" not in text
+
+
+def test_a_wrong_password_is_said(account: Account, machine: Make) -> None:
+    one = machine("one")
+    done = one.run("login", account.url, "--user", account.name, "--password-stdin", input="wrong\n", ok=False)
+    assert done.returncode == 4
+    assert "name or the password is wrong" in done.stderr
+    assert not (one.home / ".local/state/sync-client/default/token").exists()
+
+
+def test_a_server_of_another_age_is_said(account: Account, machine: Make, stranger: Callable[..., str]) -> None:
+    one = machine("one")
+    one.join(account)
+    one.write("a.txt", "a")
+    settings = one.home / ".config/sync-client/default/config.toml"
+    known = settings.read_text()
+    settings.write_text(known.replace(account.url, stranger(200, b'{"from":"the future"}')))
+    done = one.run("sync", ok=False)
+    assert done.returncode == 5
+    assert "update both" in done.stderr
+    body = b'{"type":"urn:sync:problem:method-not-allowed","title":"no","status":405}'
+    settings.write_text(known.replace(account.url, stranger(405, body)))
+    done = one.run("sync", ok=False)
+    assert done.returncode == 5
+    assert "older than this client" in done.stderr
+    settings.write_text(known)
+    one.run("sync")
+
+
+def test_a_revoked_login_stops_nothing_but_the_sync(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    one.start()
+    one.write("a.txt", "a")
+    equal(one)
+    account.server.revoke(account)
+    one.write("b.txt", "b")
+    eventually(lambda: one.status()["state"] == "login needed", 60, one.log)
+    assert "sync-client login" in one.status()["problem"]
+    doctor = one.run("doctor", ok=False)
+    assert "sync-client login" in doctor.stdout
+    assert one.has("b.txt", "b")
+    one.login(account)
+    equal(one)
+
+
+def test_a_folder_synced_already_is_refused(account: Account, machine: Make) -> None:
+    one, other = machine("one"), machine("other")
+    one.join(account)
+    other.login(account)
+    done = other.run("init", one.folder, ok=False)
+    assert done.returncode == 1
+    assert "is synced already by another profile or computer" in done.stderr
+    assert "synced already" in other.run("init", one.folder / "below", ok=False).stderr
+    assert "synced already" in other.run("init", one.folder.parent, ok=False).stderr
+    assert one.run("init", one.folder).returncode == 0
+
+
+def test_a_read_only_folder_loses_nothing_and_is_named(account: Account, machine: Make, tmp_path: Path) -> None:
+    left, right = machine("left"), machine("right")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
+    try:
+        right.folder = disk / "Sync"
+        for one in (left, right):
+            one.join(account)
+        left.write("a.txt", "one")
+        left.start()
+        right.start()
+        equal(left, right)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        left.write("a.txt", "two")
+        eventually(lambda: bool(right.status()["problems"]), 30, right.log)
+        assert "read-only" in str(right.status()["problems"])
+        assert right.has("a.txt", "one")
+        assert "read-only" in right.run("doctor", ok=False).stdout
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        right.run("sync")
+        equal(left, right)
+        assert left.has("a.txt", "two")
+        right.stop()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_damaged_database_is_named_and_repaired(account: Account, machine: Make) -> None:
+    left, right = machine("left"), machine("right")
+    for one in (left, right):
+        one.join(account)
+    for i in range(30):
+        left.write(f"d/{i}.txt", f"text {i}")
+    left.start()
+    right.start()
+    equal(left, right)
+    right.stop()
+    right.write("d/3.txt", "edited while the database lay damaged")
+    database = right.home / ".local/state/sync-client/default/state.db"
+    data = bytearray(database.read_bytes())
+    data[4096:40960] = os.urandom(36864)
+    database.write_bytes(data)
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    done = right.run("start", ok=False)
+    assert done.returncode == 7
+    assert "doctor --repair" in done.stderr
+    assert "doctor --repair" in right.run("doctor", ok=False).stdout
+    right.run("doctor", "--repair")
+    right.start()
+    equal(left, right)
+    assert b"edited while the database lay damaged" in left.files().values()
+    assert len(left.files()) == 32
+    assert list(database.parent.glob("state.db.damaged-*"))
+
+
+def test_what_cannot_be_synced_is_listed_and_left_alone(account: Account, machine: Make) -> None:
+    left, right = machine("left"), machine("right")
+    for one in (left, right):
+        one.join(account)
+    left.write("good.txt", "good")
+    left.write("Read.me", "1")
+    left.write("read.me", "2")
+    (left.folder / "link").symlink_to("/etc/passwd")
+    os.mkfifo(left.folder / "pipe")
+    (left.folder / os.fsdecode(b"bad\xff.txt")).write_text("x")
+    left.start()
+    right.start()
+    eventually(lambda: right.has("good.txt", "good"))
+    eventually(lambda: len(left.status()["problems"]) == 4, 30, lambda: left.status()["problems"])
+    listed = {problem["path"]: problem["reason"] for problem in left.status()["problems"]}
+    assert "symbolic link" in listed["link"]
+    assert "pipe" in listed["pipe"]
+    assert "cannot store" in listed["bad\\xff.txt"]
+    assert any("differs only in case" in reason for reason in listed.values())
+    assert set(right.files()) & {"link", "pipe"} == set()
+    assert left.run("sync", ok=False).returncode == 11
+    (left.folder / "read.me").rename(left.folder / "another")
+    eventually(lambda: len([p for p in right.files() if p in ("another", "Read.me", "read.me")]) == 2)
+
+
+def test_a_symlink_on_the_way_is_never_followed(account: Account, machine: Make, tmp_path: Path) -> None:
+    left, right = machine("left"), machine("right")
+    for one in (left, right):
+        one.join(account)
+    left.write("d/a.txt", "a")
+    left.start()
+    right.start()
+    equal(left, right)
+    right.run("pause")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (right.folder / "d").rename(tmp_path / "moved")
+    (right.folder / "d").symlink_to(outside)
+    left.write("d/b.txt", "b")
+    left.write("d/a.txt", "changed")
+    eventually(lambda: left.status()["waiting"] == 0)
+    right.run("resume")
+    right.run("sync", ok=False)
+    assert not list(outside.iterdir())
+    assert (right.folder / "d").is_symlink()
+    assert left.has("d/b.txt", "b")
+
+
+def test_quota_is_said_and_the_rest_goes_on(shared_server: Server, machine: Make) -> None:
+    account = shared_server.account("--quota", "1M")
+    left, right = machine("left"), machine("right")
+    for one in (left, right):
+        one.join(account)
+    left.write("big.bin", os.urandom(3_000_000))
+    left.start()
+    right.start()
+    eventually(lambda: "room" in str(left.status()["problems"]) + left.status()["problem"], 30, left.status)
+    left.write("small.txt", "small")
+    eventually(lambda: right.has("small.txt", "small"), 30, left.status)
+    assert (left.folder / "big.bin").stat().st_size == 3_000_000
