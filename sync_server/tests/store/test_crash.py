@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -114,6 +116,29 @@ async def test_after_a_failed_fsync_of_the_database_nothing_is_acknowledged(data
     assert "INJECTED" in trace.read_text()
     assert "failed" in told.words or "StoreFailed" in ended.stderr
     await assert_all_there(data, told)
+
+
+async def test_nobody_is_answered_before_the_commit(store: SqliteStore) -> None:
+    """A transaction that fails in its very last step: none of its jobs may have been answered."""
+
+    def breaks(rows: sqlite3.Connection) -> None:
+        rows.execute("PRAGMA defer_foreign_keys = ON")
+        rows.execute("INSERT INTO conflicts VALUES (99, 1, 1, 1, 1, 1, 1, 1, 1, 1, NULL, NULL, NULL)")
+
+    tree = Tree(store)
+    await tree.usage(ANNA)
+    op = Put([], 0, 0, parent="root", name="a")
+    answers = await asyncio.gather(
+        tree.commit(ANNA, CommitRequest("operation-1", [op])),
+        store.sql_write(breaks),
+        tree.commit(ANNA, CommitRequest("operation-2", [op])),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], StoreFailed)
+    there = (await tree.children(ANNA, "root", None, 9)).entries
+    acknowledged = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert bool(acknowledged) == bool(there)
+    assert store.failed is not None
 
 
 @pytest.mark.parametrize(("number", "expected"), [(errno.EIO, StoreFailed), (errno.ENOSPC, NoSpace)])
