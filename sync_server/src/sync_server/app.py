@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from sync_server.http import problems
-from sync_server.http.call import Call
+from sync_server.http.call import Call, body_is_empty
 from sync_server.http.problems import ClientGone, ProblemError
 from sync_server.http.routing import Operation, Table
 from sync_server.routes import auth, blobs, changes, files, meta, tree, uploads
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sync_server.services import Services
 
@@ -53,6 +53,7 @@ class App:
             return
         began = time.perf_counter()
         operation: Operation | None = None
+        call: Call | None = None
         self.running += 1
         try:
             try:
@@ -73,10 +74,13 @@ class App:
                 if known is None:
                     log.exception("an operation failed", extra={"operation": operation.name if operation else None})
                     known = problems.answer("internal", "this is a bug of the server; its log tells more")
+                if not (body_is_empty(scope) if call is None else call.body_read):
+                    # What is left of the body would be taken for the next request: the connection ends with it.
+                    known.headers["connection"] = "close"
                 answer = known
             self._count(scope, operation, getattr(answer, "status_code", 200), began)
-            await answer(scope, receive, _once(send))
-        except (OSError, asyncio.CancelledError):
+            await answer(scope, receive, send)
+        except (OSError, TimeoutError, asyncio.CancelledError):
             # The answer has begun: breaking it off is the only way to say that it is not whole.
             log.debug("an answer was broken off", exc_info=True)
             raise
@@ -109,14 +113,3 @@ def _raw_path(scope: Scope) -> bytes:
         path: str = scope["path"]
         return path.encode("utf-8", "surrogatepass").replace(b"%", b"%25")
     return raw.partition(b"?")[0]
-
-
-def _once(send: Send) -> Send:
-    """`send` with the headers every answer has."""
-
-    async def with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
-        await send(message)
-
-    return with_headers

@@ -198,6 +198,18 @@ def test_logs_are_json_with_every_request_and_without_secrets(own: RunningServer
         assert str(secret) not in text
 
 
+def test_what_looks_like_a_secret_never_reaches_a_log() -> None:
+    from sync_server.auth.passwords import hash_password
+    from sync_server.logs import without_secrets
+
+    for secret in (
+        "Bearer abcdefghijkl", "Basic YWxpY2U6c2VjcmV0", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "sr_" + "a" * 43, "sa_" + "b" * 32, "sd_" + "c" * 43, hash_password("a password"),
+    ):  # fmt: skip
+        assert without_secrets(f"it said {secret} there") == "it said [secret] there"
+    assert without_secrets("GET /api/v1/files/a.txt 200") == "GET /api/v1/files/a.txt 200"
+
+
 def test_check_backup_and_restore(own: RunningServer, tmp_path: Path) -> None:
     own.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{own.port}/api/v1") as client:

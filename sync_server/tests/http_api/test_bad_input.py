@@ -260,6 +260,13 @@ def test_a_body_that_trickles_is_given_up(server: RunningServer, alice: httpx.Cl
     assert b" 408 " in answer.splitlines()[0]
 
 
+def test_a_refusal_before_the_body_was_read_says_that_the_connection_ends(alice: httpx.Client) -> None:
+    early = alice.put("/files/nothing/here", content=b"x" * 1000)
+    assert (early.status_code, early.headers["connection"]) == (404, "close")
+    for answer in (alice.get("/nothing"), alice.post("/commit", content=b"{}", headers=JSON)):
+        assert answer.headers.get("connection") != "close"
+
+
 def test_huge_headers_are_refused(server: RunningServer) -> None:
     answer = _raw(server, b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-big: " + b"a" * 1_000_000 + b"\r\n\r\n", timeout=3)
     assert b" 200 " not in answer[:20]

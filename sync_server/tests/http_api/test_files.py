@@ -141,6 +141,14 @@ def test_if_match_replaces_and_deletes_only_what_one_knows(alice: httpx.Client, 
     assert problem(alice.put(path, content=b"3", headers={"if-match": "*"})) == (412, "precondition")
 
 
+def test_if_match_gets_only_what_one_knows(alice: httpx.Client, folder: str) -> None:
+    path = f"/files/{folder}/a"
+    tag = alice.put(path, content=b"1").headers["etag"]
+    assert alice.get(path, headers={"if-match": tag}).content == b"1"
+    alice.put(path, content=b"2")
+    assert problem(alice.get(path, headers={"if-match": tag})) == (412, "precondition")
+
+
 def test_a_move_keeps_the_node_and_its_history(alice: httpx.Client, folder: str) -> None:
     path = f"/files/{folder}/a"
     alice.put(path, content=b"1")

@@ -24,6 +24,7 @@ MAX_DEVICES = 200
 RETRY_SECONDS = 60
 _DEAD_TOKEN_SECONDS = 14 * 86400
 _AUDIT_SECONDS = 400 * 86400
+_FAILURES_SECONDS = 90 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,12 @@ def _insert_token(db: Database, token: str, device_id: int, now: int, lifetime: 
     )
 
 
+def knows_refresh_token(db: Database, token: str) -> bool:
+    """Whether the token is, or was, one of ours."""
+    row = db.execute("SELECT 1 FROM refresh_tokens WHERE hash = ?", (token_hash(token),)).fetchone()
+    return row is not None
+
+
 def refresh(db: Database, key: bytes, token: str, address: str, now: int, lifetime: int) -> Refreshed | Refused:
     """Exchange a refresh token for the next one.
 
@@ -309,12 +316,14 @@ def audit(
     address: str = "",
     detail: str = "",
 ) -> None:
-    """Write one line of the audit log; those older than 400 days go."""
+    """Write one line of the audit log; those older than 400 days go, failed logins after 90."""
     db.execute(
         "INSERT INTO audit_log (at, event, account_id, device_id, address, detail) VALUES (?, ?, ?, ?, ?, ?)",
         (now, event, account_id, device_id, address, detail[:200]),
     )
     db.execute("DELETE FROM audit_log WHERE at < ?", (now - _AUDIT_SECONDS,))
+    if event == "login_failed":
+        db.execute("DELETE FROM audit_log WHERE at < ? AND event = ?", (now - _FAILURES_SECONDS, event))
 
 
 def list_audit(db: Database, account_id: int, *, before: int | None, limit: int) -> list[AuditEntry]:

@@ -17,9 +17,9 @@ from sync_server.auth import accounts
 from sync_server.auth.accounts import Account, AuditEntry, Device, Refreshed
 from sync_server.auth.database import Reads
 from sync_server.auth.device_flow import DeviceFlow, Pending
-from sync_server.auth.errors import BadCredentialInput, NotAllowed, NotAuthenticated
+from sync_server.auth.errors import BadCredentialInput, NotAllowed, NotAuthenticated, TooManyAttempts
 from sync_server.auth.passwords import PasswordQueue, check_new_password, hash_password, needs_new_hash
-from sync_server.auth.throttle import ACCOUNT_AND_ADDRESS, ADDRESS, Throttle, network_of
+from sync_server.auth.throttle import ACCOUNT_AND_ADDRESS, ADDRESS, Limit, Throttle, network_of
 from sync_server.auth.tokens import AccessTokens
 from sync_server.store.interface import Identity
 
@@ -32,6 +32,7 @@ log = logging.getLogger("sync_server.auth")
 
 # How long a revocation by another process (the command line) may go unnoticed.
 _OTHER_PROCESS_SECONDS = 1.0
+_AUDITED_FAILURES = Limit(100, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +145,29 @@ class Auth:
         known = account is not None and accounts.is_known_address(self._rows, account.id, network)
         stored = account.password_hash if account else None
         if not await self._passwords.verify(stored, password, known=known) or account is None:
-            now = int(time.time())
-            account_id = account.id if account else None
-            await self._store.sql_write(
-                lambda db: accounts.audit(db, "login_failed", now, account_id=account_id, address=address)
-            )
+            await self._note_failure(account.id if account else None, address)
             raise NotAuthenticated("wrong user or password")
         self._throttle.give_back(*keys)
         self._throttle.forget(keys[0][0])
         return account
 
+    async def _note_failure(self, account_id: int | None, address: str) -> None:
+        # Each one in the log, for fail2ban and the like; in the audit log, strangers must not fill the disk.
+        log.warning("login refused", extra={"address": address, "account": account_id})
+        try:
+            self._throttle.take(("audit", _AUDITED_FAILURES))
+        except TooManyAttempts:
+            return
+        now = int(time.time())
+        await self._store.sql_write(
+            lambda db: accounts.audit(db, "login_failed", now, account_id=account_id, address=address)
+        )
+
     async def refresh(self, token: str, address: str) -> Login:
         """Exchange a refresh token; raises NotAuthenticated, and revokes the device when a copy shows up."""
+        if not accounts.knows_refresh_token(self._rows, token):
+            # Said without a write: made-up tokens cost the disk nothing.
+            raise NotAuthenticated("the refresh token is not valid (any more): log in again")
         network = network_of(address)
         now = int(time.time())
 

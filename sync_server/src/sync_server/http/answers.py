@@ -12,6 +12,8 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from starlette.types import Receive, Scope, Send
+
     from sync_server.http.call import Call
 
 # Below one packet it saves nothing.
@@ -49,19 +51,46 @@ def compress(data: bytes, encoding: str) -> bytes:
     return igzip.compress(data, compresslevel=1)
 
 
-def json(call: Call, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The value as JSON."""
+class Json:
+    """A JSON answer. Starlette's response class would do the same in four times the time, for every request."""
+
+    __slots__ = ("_body", "headers", "status_code")
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self._body = body
+        self.status_code = status
+        self.headers: list[tuple[bytes, bytes]] = [
+            (b"content-type", b"application/json"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+def json(call: Call, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Json:
+    """The value as JSON, which nobody on the way may keep."""
     data = _encoder.encode(value)
-    every = {"cache-control": "no-store", **(headers or {})}
-    if len(data) >= _PAYS_FROM:
-        every["vary"] = "accept-encoding"
+    encoding = None
+    long = len(data) >= _PAYS_FROM
+    if long:
         encoding = accepted_encoding(call.header("accept-encoding"))
         if encoding is not None:
             data = compress(data, encoding)
-            every["content-encoding"] = encoding
-    return Response(data, status, every, "application/json")
+    answer = Json(data, status)
+    if headers is None or "cache-control" not in headers:
+        answer.headers.append((b"cache-control", b"no-store"))
+    if long:
+        answer.headers.append((b"vary", b"accept-encoding"))
+    if encoding is not None:
+        answer.headers.append((b"content-encoding", encoding.encode()))
+    if headers is not None:
+        answer.headers += [(name.encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
+    return answer
 
 
 def empty(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
     """No body."""
-    return Response(None, status, dict(headers or {}))
+    return Response(None, status, {"x-content-type-options": "nosniff", **(headers or {})})

@@ -117,45 +117,44 @@ async def pieces(
             raise _too_large(limit)
     received = given = 0
     loop = asyncio.get_running_loop()
-    began = told = loop.time()
-    try:
-        async with asyncio.timeout_at(began + idle) as patience:
-            more = True
-            while more:
+    began = loop.time()
+    more = True
+    while more:
+        try:
+            # Around this alone: what is done with a piece may take as long as the disk needs.
+            async with asyncio.timeout(idle):
                 message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                data: bytes = message.get("body", b"")
-                more = message.get("more_body", False)
-                received += len(data)
-                now = loop.time()
-                if now - began > idle and received < (now - began) * min_rate:
-                    raise TimeoutError
-                # Setting a timer costs more than the piece itself does, so not for each.
-                if now - told > 1:
-                    told = now
-                    patience.reschedule(now + idle)
-                if decoder is None:
-                    given += len(data)
-                    if given > limit:
-                        raise _too_large(limit)
-                    if data:
-                        yield data
-                    continue
-                for piece in decoder.feed(data):
-                    given += len(piece)
-                    if given > limit:
-                        raise _too_large(limit)
-                    if given > _FREE_OF_RATIO + received * _MAX_RATIO:
-                        raise ProblemError("too-large", f"the body unpacks to more than {_MAX_RATIO} times its size")
-                    yield piece
-    except TimeoutError:
-        raise ProblemError(
-            "too-slow", f"nothing, or too little, came for {idle:.0f} seconds", {"connection": "close"}
-        ) from None
+        except TimeoutError:
+            raise _too_slow(idle) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        data: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        received += len(data)
+        passed = loop.time() - began
+        if passed > idle and more and received < passed * min_rate:
+            raise _too_slow(idle)
+        if decoder is None:
+            given += len(data)
+            if given > limit:
+                raise _too_large(limit)
+            if data:
+                yield data
+            continue
+        for piece in decoder.feed(data):
+            given += len(piece)
+            if given > limit:
+                raise _too_large(limit)
+            if given > _FREE_OF_RATIO + received * _MAX_RATIO:
+                raise ProblemError("too-large", f"the body unpacks to more than {_MAX_RATIO} times its size")
+            yield piece
     if decoder is not None:
         decoder.end()
 
 
 def _too_large(limit: int) -> ProblemError:
-    return ProblemError("too-large", f"the body may have at most {limit} bytes", {"connection": "close"})
+    return ProblemError("too-large", f"the body may have at most {limit} bytes")
+
+
+def _too_slow(idle: float) -> ProblemError:
+    return ProblemError("too-slow", f"nothing, or too little, came for {idle:.0f} seconds")

@@ -29,7 +29,7 @@ _NOBODY = Identity(0, 0)
 class Call:
     """A request: who asks, for what, with which body. Everything is read when it is asked for."""
 
-    __slots__ = ("_headers", "identity", "operation", "receive", "scope", "services", "words")
+    __slots__ = ("_body_read", "_headers", "identity", "operation", "receive", "scope", "services", "words")
 
     def __init__(
         self, scope: Scope, receive: Receive, services: Services, operation: Operation, words: tuple[str, ...]
@@ -42,6 +42,7 @@ class Call:
         """The variable parts of the path, decoded."""
         self.identity: Identity = _NOBODY
         self._headers: dict[bytes, bytes] | None = None
+        self._body_read = False
 
     @property
     def config(self) -> Config:
@@ -56,6 +57,11 @@ class Call:
             self._headers = headers
         found = self._headers.get(name.encode("latin-1"))
         return None if found is None else found.decode("latin-1")
+
+    @property
+    def body_read(self) -> bool:
+        """Whether nothing of the body is left to come."""
+        return self._body_read or body_is_empty(self.scope)
 
     @property
     def address(self) -> str:
@@ -113,16 +119,18 @@ class Call:
         parts = [piece async for piece in self.pieces(limit)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def pieces(self, limit: int) -> AsyncIterator[bytes]:
+    async def pieces(self, limit: int) -> AsyncIterator[bytes]:
         """The decoded body, piece by piece."""
-        return body.pieces(
+        async for piece in body.pieces(
             self.receive,
             encoding=self.header("content-encoding"),
             length=self.header("content-length"),
             limit=limit,
             idle=self.config.body_idle_seconds,
             min_rate=self.config.body_min_rate,
-        )
+        ):
+            yield piece
+        self._body_read = True
 
     async def json(self, kind: type[T], limit: int = 64 * 1024) -> T:
         """The JSON body as the given type: 415 for another kind of body, 400 for broken JSON, 422 for a wrong one."""
@@ -138,6 +146,14 @@ class Call:
             raise ProblemError("malformed", "the body is not valid JSON") from None
         except RecursionError:
             raise ProblemError("malformed", "the JSON is nested too deeply") from None
+
+
+def body_is_empty(scope: Scope) -> bool:
+    """Whether the headers announce no body."""
+    return not any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
 
 
 def decode_path(raw: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import mimetypes
 import os
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sync_server.http")
 
 _PIECE = 128 * 1024
+_STALLED_SECONDS = 60
 _PAYS_FROM = 1400
 # Beyond it, the processor of a small server is worth more than the line.
 _PAYS_TO = 64 * 1024 * 1024
@@ -73,6 +75,7 @@ def answer(call: Call, download: Download) -> ASGIApp:
             raise ProblemError("precondition", "the content is not (any more) what If-Match names")
     headers = [
         ("accept-ranges", "bytes"),
+        ("x-content-type-options", "nosniff"),
         # Never stored without being asked for again: a file may change at any moment, and is private.
         ("cache-control", "private, no-cache"),
         *download.headers,
@@ -192,7 +195,9 @@ class _Send:
             return
         stream = self._pieces() if self._encoding is None else compressed(self._pieces(), self._encoding)
         async for piece in stream:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            # Who stops reading must not keep the connection for ever.
+            async with asyncio.timeout(_STALLED_SECONDS):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     async def _pieces(self) -> AsyncIterator[bytes]:

@@ -98,7 +98,10 @@ def answer(
     body = Problem(PREFIX + slug, title, status, detail, None, current, list(missing), error)
     # Nothing of it may be stored by a cache on the way: the next try may succeed.
     return Response(
-        msgspec.json.encode(body), status, {"cache-control": "no-store", **(headers or {})}, "application/problem+json"
+        msgspec.json.encode(body),
+        status,
+        {"cache-control": "no-store", "x-content-type-options": "nosniff", **(headers or {})},
+        "application/problem+json",
     )
 
 

@@ -117,27 +117,28 @@ class Routes:
         return declare
 
 
+# Where the one variable word of a path stands: /api/v1/nodes/{node}/versions.
+_VARIABLE = 4
+
+
 class Table:
-    """Finds the operation of a request: one look into a dictionary for each word of the path."""
+    """Finds the operation of a request with two looks into dictionaries."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         self._fixed: dict[str, dict[str, Operation]] = {}
-        self._variable: dict[tuple[int, str], list[tuple[tuple[str | None, ...], dict[str, Operation]]]] = {}
+        self._variable: dict[str, dict[str, Operation]] = {}
         self._rest: dict[str, dict[str, Operation]] = {}
         for operation in operations:
-            if operation.path.endswith("/{path}"):
-                self._rest.setdefault(operation.path[: -len("{path}")], {})[operation.method] = operation
-            elif "{" not in operation.path:
-                self._fixed.setdefault(operation.path, {})[operation.method] = operation
-            else:
-                words = tuple(None if word.startswith("{") else word for word in operation.path.split("/"))
-                candidates = self._variable.setdefault((len(words), _first(operation.path)), [])
-                for pattern, methods in candidates:
-                    if pattern == words:
-                        methods[operation.method] = operation
-                        break
-                else:
-                    candidates.append((words, {operation.method: operation}))
+            path = operation.path
+            table = self._fixed
+            if path.endswith("/{path}"):
+                table, path = self._rest, path.removesuffix("{path}")
+            elif "{" in path:
+                words = path.split("/")
+                assert [index for index, word in enumerate(words) if "{" in word] == [_VARIABLE], path
+                words[_VARIABLE] = "{}"
+                table, path = self._variable, "/".join(words)
+            table.setdefault(path, {})[operation.method] = operation
 
     def find(self, method: str, raw_path: bytes) -> tuple[Operation, tuple[str, ...]]:
         """The operation and the variable words; raises ProblemError 404 or 405."""
@@ -159,18 +160,9 @@ class Table:
         for prefix, methods in self._rest.items():
             if path.startswith(prefix):
                 return methods, (decode_path(raw_path[len(prefix) :]),)
-        found = path.split("/")
-        for pattern, methods in self._variable.get((len(found), _first(path)), ()):
-            if all(want is None or want == have for want, have in zip(pattern, found, strict=True)):
-                return methods, tuple(
-                    decode_path(have.encode("latin-1"))
-                    for want, have in zip(pattern, found, strict=True)
-                    if want is None
-                )
+        words = path.split("/")
+        if len(words) > _VARIABLE:
+            word, words[_VARIABLE] = words[_VARIABLE], "{}"
+            if (variable := self._variable.get("/".join(words))) is not None:
+                return variable, (decode_path(word.encode("latin-1")),)
         raise ProblemError("not-found", "there is nothing at this address")
-
-
-def _first(path: str) -> str:
-    """The first word after /api/v1."""
-    words = path.split("/", 4)
-    return words[3] if len(words) > 3 else ""

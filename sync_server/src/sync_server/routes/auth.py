@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
-from starlette.responses import Response
 
 from sync_protocol.types import (
     AppPassword,
@@ -32,6 +31,9 @@ from sync_server.http.call import Call
 from sync_server.http.problems import ProblemError
 from sync_server.http.routing import Routes
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 routes = Routes("who")
 
 DeviceId = Annotated[str, Meta(pattern="^[1-9][0-9]{0,17}$", examples=["1"])]
@@ -46,7 +48,7 @@ class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
-def _tokens(call: Call, login: Login) -> Response:
+def _tokens(call: Call, login: Login) -> ASGIApp:
     return answers.json(
         call,
         TokenPair(
@@ -60,7 +62,7 @@ def _tokens(call: Call, login: Login) -> Response:
 
 
 @routes("POST", "/auth/login", scope=None, body=LoginRequest, answers={200: TokenPair}, problems=(401,))
-async def login(call: Call) -> Response:
+async def login(call: Call) -> ASGIApp:
     """Log in with the account's password, as a new device.
 
     Failed attempts are limited for each account and address together (five, then one each 12 seconds) and for each
@@ -79,7 +81,7 @@ async def login(call: Call) -> Response:
 
 
 @routes("POST", "/auth/refresh", scope=None, body=RefreshRequest, answers={200: TokenPair}, problems=(401,))
-async def refresh(call: Call) -> Response:
+async def refresh(call: Call) -> ASGIApp:
     """Exchange the refresh token for the next one and a new access token.
 
     Each refresh token is good once: store the new one before using what came with it. When the answer was lost, send
@@ -91,14 +93,14 @@ async def refresh(call: Call) -> Response:
 
 
 @routes("POST", "/auth/logout", scope="read", answers={204: None})
-async def logout(call: Call) -> Response:
+async def logout(call: Call) -> ASGIApp:
     """End this device: all its tokens are worthless from now on."""
     await call.services.auth.logout(call.identity, call.address)
     return answers.empty()
 
 
 @routes("POST", "/auth/password", scope="account", body=PasswordRequest, answers={204: None})
-async def change_password(call: Call) -> Response:
+async def change_password(call: Call) -> ASGIApp:
     """Change the account's password and log out every other device. App passwords stay."""
     request = await call.json(PasswordRequest)
     await call.services.auth.change_password(call.identity, request.old, request.new, call.address)
@@ -106,7 +108,7 @@ async def change_password(call: Call) -> Response:
 
 
 @routes("POST", "/auth/device/code", scope=None, body=DeviceCodeRequest, answers={200: DeviceCodeAnswer})
-async def begin_pairing(call: Call) -> Response:
+async def begin_pairing(call: Call) -> ASGIApp:
     """Get a code to show, which a device that is logged in approves (the shape of RFC 8628)."""
     request = await call.json(DeviceCodeRequest)
     secret, pending = call.services.auth.begin_pairing(request.device, request.scope, call.address)
@@ -125,7 +127,7 @@ async def begin_pairing(call: Call) -> Response:
 @routes(
     "GET", "/auth/device/pending", scope="account", query=PairingQuery, answers={200: DevicePending}, problems=(404,)
 )
-async def show_pairing(call: Call) -> Response:
+async def show_pairing(call: Call) -> ASGIApp:
     """Say what a shown code is about, before it is approved."""
     query = call.query(PairingQuery)
     pending = call.services.auth.find_pairing(call.identity, query.user_code)
@@ -137,7 +139,7 @@ async def show_pairing(call: Call) -> Response:
 @routes(
     "POST", "/auth/device/approve", scope="account", body=DeviceApproveRequest, answers={204: None}, problems=(404,)
 )
-async def decide_pairing(call: Call) -> Response:
+async def decide_pairing(call: Call) -> ASGIApp:
     """Approve a code, or turn it down."""
     request = await call.json(DeviceApproveRequest)
     done = await call.services.auth.decide_pairing(call.identity, request.user_code, request.approve, call.address)
@@ -147,7 +149,7 @@ async def decide_pairing(call: Call) -> Response:
 
 
 @routes("POST", "/auth/device/token", scope=None, body=DeviceTokenRequest, answers={200: TokenPair})
-async def poll_pairing(call: Call) -> Response:
+async def poll_pairing(call: Call) -> ASGIApp:
     """Fetch the tokens of an approved code.
 
     Until then the answer is 400 with `error`: authorization_pending (ask again after the interval), slow_down (five
@@ -158,7 +160,7 @@ async def poll_pairing(call: Call) -> Response:
 
 
 @routes("GET", "/devices", scope="read", answers={200: DeviceList})
-async def list_devices(call: Call) -> Response:
+async def list_devices(call: Call) -> ASGIApp:
     """List the devices and app passwords of the account."""
     return answers.json(
         call,
@@ -181,7 +183,7 @@ async def list_devices(call: Call) -> Response:
 
 
 @routes("DELETE", "/devices/{device}", scope="read", words=(DeviceId,), answers={204: None})
-async def revoke_device(call: Call) -> Response:
+async def revoke_device(call: Call) -> ASGIApp:
     """Cut a device off, at once. Another one than the asking device needs the scope account."""
     device_id = int(call.word(0, DeviceId, "device"))
     if device_id != call.identity.device_id and "account" not in call.identity.scopes:
@@ -192,7 +194,7 @@ async def revoke_device(call: Call) -> Response:
 
 
 @routes("POST", "/app-passwords", scope="account", body=AppPasswordRequest, answers={201: AppPassword})
-async def add_app_password(call: Call) -> Response:
+async def add_app_password(call: Call) -> ASGIApp:
     """Make a password for one program, to be used with the account's name as HTTP Basic. It is shown only now.
 
     It is listed, and revoked, among the devices.
@@ -205,7 +207,7 @@ async def add_app_password(call: Call) -> Response:
 
 
 @routes("GET", "/audit", scope="account", query=AuditQuery, answers={200: AuditPage})
-async def audit(call: Call) -> Response:
+async def audit(call: Call) -> ASGIApp:
     """List logins, failed logins, revocations and the like, the newest first."""
     query = call.query(AuditQuery)
     entries = call.services.auth.audit_log(call.identity, query.before, query.limit)

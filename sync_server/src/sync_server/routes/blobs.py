@@ -18,7 +18,6 @@ from sync_server.store.interface import NotFound
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sync_server.store.interface import BlobFile
@@ -34,7 +33,7 @@ _CONDITIONS = (
 
 
 @routes("POST", "/blobs/have", scope="read", body=HaveRequest, answers={200: HaveAnswer})
-async def have(call: Call) -> Response:
+async def have(call: Call) -> ASGIApp:
     """Ask which contents have to be uploaded. Those of other accounts count as missing."""
     request = await call.json(HaveRequest, 128 * 1024)
     return answers.json(call, HaveAnswer(await call.services.tree.have(call.identity, request.blobs)))
@@ -48,7 +47,7 @@ async def have(call: Call) -> Response:
     body=Bytes(description="At most 4 MiB, whose SHA-256 is the name; gzip or zstd as Content-Encoding says."),
     answers={200: BlobResult},
 )
-async def put_blob(call: Call) -> Response:
+async def put_blob(call: Call) -> ASGIApp:
     """Upload a content. It is on the disk when this is answered; the same again does no harm."""
     name = call.word(0, Sha256, "content")
     writer = call.services.tree.upload_blob(call.identity, name)
@@ -82,7 +81,7 @@ async def get_blob(call: Call) -> ASGIApp:
     ),
     answers={200: BatchAnswer},
 )
-async def put_batch(call: Call) -> Response:
+async def put_batch(call: Call) -> ASGIApp:
     """Upload many small contents at once; they are made durable together."""
     media = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if media != "application/octet-stream":
@@ -133,6 +132,7 @@ class _Frames:
         headers = [
             (b"content-type", b"application/octet-stream"),
             (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
             (b"vary", b"accept-encoding"),
         ]
         if self._encoding is None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta, Struct
-from starlette.responses import Response
 
 from sync_protocol.types import MAX_PAGE, ChangesPage, Cursor, Snapshot
 from sync_server.auth.errors import NotAuthenticated
@@ -47,7 +46,7 @@ class PageQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @routes("GET", "/changes", scope="read", query=ChangesQuery, answers={200: ChangesPage}, problems=(410,))
-async def changes(call: Call) -> Response:
+async def changes(call: Call) -> ASGIApp:
     """List what changed since a cursor; with `wait`, answer only when something did.
 
     Without a cursor, from the beginning. 410 means the cursor is older than what is kept: start again with a snapshot.
@@ -115,6 +114,8 @@ class _Events:
                     "headers": [
                         (b"content-type", b"text/event-stream"),
                         (b"cache-control", b"no-store"),
+                        (b"x-content-type-options", b"nosniff"),
+                        (b"x-content-type-options", b"nosniff"),
                         # Proxies of the nginx family would keep the events until a buffer is full.
                         (b"x-accel-buffering", b"no"),
                     ],
@@ -175,7 +176,7 @@ async def _finished(future: asyncio.Future[None]) -> None:
 
 
 @routes("GET", "/snapshot", scope="read", query=PageQuery, answers={200: Snapshot}, problems=(410,))
-async def snapshot(call: Call) -> Response:
+async def snapshot(call: Call) -> ASGIApp:
     """List every file and folder, page by page, with the cursor to go on from."""
     query = call.query(PageQuery)
     return answers.json(call, await call.services.tree.snapshot(call.identity, query.page, query.limit))

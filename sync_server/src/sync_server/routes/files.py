@@ -19,7 +19,6 @@ from sync_server.store.interface import Stale
 from sync_server.tree import Expect
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
     from starlette.types import ASGIApp
 
 routes = Routes("files")
@@ -99,7 +98,7 @@ def _etag(entry: NodeEntry) -> dict[str, str]:
 @routes(
     "GET", "/files", scope="read", query=PageQuery, answers={200: Listing},
 )  # fmt: skip
-async def list_root(call: Call) -> Response:
+async def list_root(call: Call) -> ASGIApp:
     """List the top folder."""
     query = call.query(PageQuery)
     return answers.json(call, await call.services.tree.children(call.identity, "root", query.page, query.limit))
@@ -129,7 +128,7 @@ async def get_file(call: Call) -> ASGIApp:
     headers=_CONDITIONS, body=Bytes(description="The content; gzip or zstd as Content-Encoding says."),
     answers={200: NodeEntry, 201: NodeEntry}, problems=(409, 412),
 )  # fmt: skip
-async def put_file(call: Call) -> Response:
+async def put_file(call: Call) -> ASGIApp:
     """Upload a file, as a new one or as the next version of the one that is there."""
     query = call.query(PutQuery)
     expect = expectation(call)
@@ -161,7 +160,7 @@ async def put_file(call: Call) -> Response:
     "DELETE", "/files/{path}", scope="write", words=(FilePath,), headers=_CONDITIONS, answers={204: None},
     problems=(409, 412, 422),
 )  # fmt: skip
-async def delete_file(call: Call) -> Response:
+async def delete_file(call: Call) -> ASGIApp:
     """Put a file, or a folder with everything inside, into the trash."""
     try:
         entry = await call.services.tree.delete_path(call.identity, call.words[0], expectation(call))
@@ -174,7 +173,7 @@ async def delete_file(call: Call) -> Response:
     "POST", "/files/{path}", scope="write", words=(FilePath,), headers=_CONDITIONS, body=FileAction,
     answers={200: NodeEntry, 201: NodeEntry}, problems=(409, 410, 412),
 )  # fmt: skip
-async def act_on_file(call: Call) -> Response:
+async def act_on_file(call: Call) -> ASGIApp:
     """Make a folder, move a file or folder, or bring an old version back."""
     tree = call.services.tree
     path = call.words[0]
@@ -196,7 +195,7 @@ async def act_on_file(call: Call) -> Response:
 
 
 @routes("GET", "/versions/{path}", scope="read", words=(FilePath,), answers={200: VersionList}, problems=(422,))
-async def list_file_versions(call: Call) -> Response:
+async def list_file_versions(call: Call) -> ASGIApp:
     """List the versions of the file at a path, the newest first."""
     entry = await call.services.tree.find(call.identity, call.words[0])
     return answers.json(call, await call.services.tree.versions(call.identity, entry.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from functools import cache
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from starlette.responses import Response
@@ -16,6 +17,9 @@ from sync_server.http.call import Call
 from sync_server.http.problems import ProblemError
 from sync_server.http.routing import Bytes, Routes
 from sync_server.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 routes = Routes("server", prefix="")
 
@@ -30,20 +34,20 @@ class Start(Struct, frozen=True):
 
 
 @routes("GET", "/", scope=None, answers={200: Start})
-async def start(call: Call) -> Response:
+async def start(call: Call) -> ASGIApp:
     """Say what this server is."""
     return answers.json(call, Start(__version__))
 
 
 @routes("GET", "/healthz", scope=None, answers={200: Health, 503: Health})
-async def health(call: Call) -> Response:
+async def health(call: Call) -> ASGIApp:
     """Say whether the server can work: 503 when it cannot write or the disk is full."""
     found = await call.services.prober.look(__version__)
     return answers.json(call, found, 200 if found.status == "ok" else 503)
 
 
 @routes("GET", "/metrics", scope=None, answers={200: Bytes("text/plain")}, problems=(401, 403))
-async def metrics(call: Call) -> Response:
+async def metrics(call: Call) -> ASGIApp:
     """Figures for Prometheus: with the token of the configuration, or, when there is none, from this machine only."""
     token = call.config.metrics_token
     if token:
@@ -53,7 +57,12 @@ async def metrics(call: Call) -> Response:
     elif not _is_local(call):
         raise ProblemError("not-allowed", "only from this machine, as no metrics_token is set")
     await _refresh(call)
-    return Response(call.services.metrics.text(), 200, {"cache-control": "no-store"}, CONTENT_TYPE)
+    return Response(
+        call.services.metrics.text(),
+        200,
+        {"cache-control": "no-store", "x-content-type-options": "nosniff"},
+        CONTENT_TYPE,
+    )
 
 
 def _is_local(call: Call) -> bool:
@@ -77,28 +86,28 @@ async def _refresh(call: Call) -> None:
 
 
 @routes("GET", "/openapi.json", scope=None, answers={200: Bytes("application/json")}, problems=(404,))
-async def describe(call: Call) -> Response:
+async def describe(call: Call) -> ASGIApp:
     """Get this description (OpenAPI 3.1)."""
     _check_docs(call)
-    data, headers = _description(), {"cache-control": "no-cache", "vary": "accept-encoding"}
+    return _compressed(call, _description(), {}, "application/json")
+
+
+@routes("GET", "/docs", scope=None, answers={200: Bytes("text/html")}, problems=(404,))
+async def documentation(call: Call) -> ASGIApp:
+    """Read this description as a page."""
+    _check_docs(call)
+    page, policy = _page()
+    headers = {"content-security-policy": policy, "referrer-policy": "no-referrer"}
+    return _compressed(call, page, headers, "text/html; charset=utf-8")
+
+
+def _compressed(call: Call, data: bytes, headers: dict[str, str], media: str) -> ASGIApp:
+    headers |= {"cache-control": "no-cache", "vary": "accept-encoding", "x-content-type-options": "nosniff"}
     encoding = answers.accepted_encoding(call.header("accept-encoding"))
     if encoding is not None:
         data = answers.compress(data, encoding)
         headers["content-encoding"] = encoding
-    return Response(data, 200, headers, "application/json")
-
-
-@routes("GET", "/docs", scope=None, answers={200: Bytes("text/html")}, problems=(404,))
-async def documentation(call: Call) -> Response:
-    """Read this description as a page."""
-    _check_docs(call)
-    page, policy = _page()
-    return Response(
-        page,
-        200,
-        {"content-security-policy": policy, "referrer-policy": "no-referrer", "cache-control": "no-cache"},
-        "text/html; charset=utf-8",
-    )
+    return Response(data, 200, headers, media)
 
 
 def _check_docs(call: Call) -> None:

@@ -31,7 +31,6 @@ from sync_server.http.routing import Bytes, Header, Routes, Tags
 from sync_server.routes.changes import Limit, Page, PageQuery
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
     from starlette.types import ASGIApp
 
 routes = Routes("tree")
@@ -72,7 +71,7 @@ CONTENT_HEADERS = (
 
 
 @routes("POST", "/commit", scope="write", body=CommitRequest, answers={200: CommitAnswer})
-async def commit(call: Call) -> Response:
+async def commit(call: Call) -> ASGIApp:
     """Change the tree: put, mkdir, move, delete, restore, each with the revision it is based on.
 
     Look at each result: 200 says that all of them were looked at. The same `op_id` again gives the same answer, so that
@@ -83,21 +82,21 @@ async def commit(call: Call) -> Response:
 
 
 @routes("GET", "/nodes/{node}", scope="read", words=(NodeId,), answers={200: NodeEntry})
-async def get_node(call: Call) -> Response:
+async def get_node(call: Call) -> ASGIApp:
     """Get a file or folder by its id, in the trash or not."""
     node = call.word(0, NodeId, "node")
     return answers.json(call, await call.services.tree.node(call.identity, node))
 
 
 @routes("GET", "/nodes/{node}/path", scope="read", words=(NodeId,), answers={200: NodePath})
-async def get_path(call: Call) -> Response:
+async def get_path(call: Call) -> ASGIApp:
     """Get the path of a node, or where it was."""
     node = call.word(0, NodeId, "node")
     return answers.json(call, NodePath(await call.services.tree.path(call.identity, node)))
 
 
 @routes("GET", "/nodes/{node}/children", scope="read", words=(NodeId,), query=PageQuery, answers={200: Listing})
-async def list_children(call: Call) -> Response:
+async def list_children(call: Call) -> ASGIApp:
     """List what is in a folder, by name."""
     query = call.query(PageQuery)
     node = call.word(0, NodeId, "node")
@@ -105,7 +104,7 @@ async def list_children(call: Call) -> Response:
 
 
 @routes("GET", "/nodes/{node}/versions", scope="read", words=(NodeId,), answers={200: VersionList}, problems=(422,))
-async def list_versions(call: Call) -> Response:
+async def list_versions(call: Call) -> ASGIApp:
     """List the versions of a file, the newest first."""
     node = call.word(0, NodeId, "node")
     return answers.json(call, await call.services.tree.versions(call.identity, node))
@@ -127,7 +126,7 @@ async def get_content(call: Call) -> ASGIApp:
     "POST", "/nodes/{node}/restore", scope="write", words=(NodeId,), body=RestoreRequest, answers={200: NodeEntry},
     problems=(409, 410),
 )  # fmt: skip
-async def restore(call: Call) -> Response:
+async def restore(call: Call) -> ASGIApp:
     """Bring back what is in the trash, or an old version of a file."""
     request = await call.json(RestoreRequest)
     node = call.word(0, NodeId, "node")
@@ -138,28 +137,28 @@ async def restore(call: Call) -> Response:
 
 
 @routes("GET", "/trash", scope="read", query=PageQuery, answers={200: TrashPage})
-async def list_trash(call: Call) -> Response:
+async def list_trash(call: Call) -> ASGIApp:
     """List what was deleted and can be restored, the latest first."""
     query = call.query(PageQuery)
     return answers.json(call, await call.services.tree.trash(call.identity, query.page, query.limit))
 
 
 @routes("DELETE", "/trash", scope="write", answers={204: None})
-async def empty_trash(call: Call) -> Response:
+async def empty_trash(call: Call) -> ASGIApp:
     """Remove everything in the trash for good."""
     await call.services.tree.empty_trash(call.identity)
     return answers.empty()
 
 
 @routes("DELETE", "/trash/{node}", scope="write", words=(NodeId,), answers={204: None}, problems=(409, 422))
-async def purge(call: Call) -> Response:
+async def purge(call: Call) -> ASGIApp:
     """Remove one thing in the trash for good."""
     await call.services.tree.purge(call.identity, call.word(0, NodeId, "node"))
     return answers.empty()
 
 
 @routes("GET", "/conflicts", scope="read", query=ConflictsQuery, answers={200: ConflictPage})
-async def list_conflicts(call: Call) -> Response:
+async def list_conflicts(call: Call) -> ASGIApp:
     """List files that two devices changed at the same time; both contents are kept until somebody decides."""
     query = call.query(ConflictsQuery)
     page = await call.services.tree.conflicts(call.identity, query.resolved, query.page, query.limit)
@@ -170,7 +169,7 @@ async def list_conflicts(call: Call) -> Response:
     "POST", "/conflicts/{conflict}/resolve", scope="write", words=(ConflictId,), body=ResolveRequest,
     answers={200: ConflictEntry}, problems=(409, 410),
 )  # fmt: skip
-async def resolve_conflict(call: Call) -> Response:
+async def resolve_conflict(call: Call) -> ASGIApp:
     """Decide a conflict: mine (the copy's content becomes the file's), theirs (the copy goes to the trash), or both."""
     request = await call.json(ResolveRequest)
     conflict = call.word(0, ConflictId, "conflict")
@@ -181,13 +180,13 @@ async def resolve_conflict(call: Call) -> Response:
     "POST", "/conflicts/{conflict}/undo", scope="write", words=(ConflictId,), answers={200: ConflictEntry},
     problems=(409, 410, 422),
 )  # fmt: skip
-async def undo_conflict(call: Call) -> Response:
+async def undo_conflict(call: Call) -> ASGIApp:
     """Take the decision of a conflict back."""
     conflict = call.word(0, ConflictId, "conflict")
     return answers.json(call, await call.services.tree.undo(call.identity, conflict))
 
 
 @routes("GET", "/usage", scope="read", answers={200: Usage})
-async def usage(call: Call) -> Response:
+async def usage(call: Call) -> ASGIApp:
     """Say how much of the space is used."""
     return answers.json(call, await call.services.tree.usage(call.identity))

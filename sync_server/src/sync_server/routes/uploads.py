@@ -19,7 +19,7 @@ from sync_server.http.routing import Bytes, Header, Routes
 from sync_server.store.interface import Stale
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
+    from starlette.types import ASGIApp
 
 routes = Routes("uploads")
 
@@ -72,7 +72,7 @@ def _from_tus(call: Call) -> UploadRequest:
         Header("upload-metadata", "tus: `path` and what else the JSON body would have, each in base64.", Metadata),
     ),
 )  # fmt: skip
-async def begin_upload(call: Call) -> Response:
+async def begin_upload(call: Call) -> ASGIApp:
     """Announce an upload; the pieces follow with PATCH to the address in Location."""
     by_tus = call.header("upload-length") is not None or call.header("upload-metadata") is not None
     request = _from_tus(call) if by_tus else await call.json(UploadRequest)
@@ -84,7 +84,7 @@ async def begin_upload(call: Call) -> Response:
 
 
 @routes("OPTIONS", "/uploads", scope=None, answers={204: None})
-async def describe_uploads(call: Call) -> Response:
+async def describe_uploads(call: Call) -> ASGIApp:
     """Say what of tus is spoken."""
     headers = {
         **_TUS,
@@ -96,7 +96,7 @@ async def describe_uploads(call: Call) -> Response:
 
 
 @routes("GET", "/uploads/{upload}", scope="write", words=(UploadId,), answers={200: UploadState})
-async def get_upload(call: Call) -> Response:
+async def get_upload(call: Call) -> ASGIApp:
     """Ask how much has arrived (HEAD: in Upload-Offset)."""
     state = await call.services.tree.upload_state(call.identity, call.word(0, UploadId, "upload"))
     return answers.json(call, state, 200, _headers(state))
@@ -107,7 +107,7 @@ async def get_upload(call: Call) -> Response:
     headers=(Header("upload-offset", "Where the piece begins: what has arrived until now.", Number, required=True),),
     body=Bytes("application/offset+octet-stream", "The next piece, of any size."), problems=(409,),
 )  # fmt: skip
-async def continue_upload(call: Call) -> Response:
+async def continue_upload(call: Call) -> ASGIApp:
     """Send the next piece. What arrived stays, even when the connection breaks.
 
     204 with the new Upload-Offset; after the last piece 200 with the file. 409 when the server stands elsewhere
@@ -141,7 +141,7 @@ async def continue_upload(call: Call) -> Response:
 
 
 @routes("DELETE", "/uploads/{upload}", scope="write", words=(UploadId,), answers={204: None})
-async def cancel_upload(call: Call) -> Response:
+async def cancel_upload(call: Call) -> ASGIApp:
     """Give an upload up."""
     await call.services.tree.cancel_upload(call.identity, call.word(0, UploadId, "upload"))
     return answers.empty(204, _TUS)
