@@ -142,7 +142,7 @@ selectors:
       type: str
       sample: "2026-11-22T13:00:00+00:00"
     applied:
-      description: When every mail server was known to have followed; V(null) before, and in other states than V(retired).
+      description: When every mail server had followed; V(null) before, and in states other than V(retired).
       type: str
       sample: null
     private_key_path:

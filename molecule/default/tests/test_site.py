@@ -160,7 +160,8 @@ def test_no_secret_is_readable_by_others_or_shown_among_processes(on_box: OnBox,
     # As somebody without rights: a readable file in a closed folder is out of reach.
     search = "find /opt /etc /var/lib/servers /var/log /home /root -type f -readable -print0 | xargs -0 cat"
     readable = shlex.join(["runuser", "-u", "nobody", "--", "sh", "-c", search])
-    said = "ps axww -o args; docker inspect $(docker ps -q); for one in $(docker ps -q); do docker logs $one; done; journalctl -q --no-pager"
+    logs = "for one in $(docker ps -q); do docker logs $one; done; journalctl -q --no-pager"
+    said = f"ps axww -o args; docker inspect $(docker ps -q); {logs}"
     exposed = on_box(f"( {readable}; {said} ) 2>&1 | tr -cd '[:print:]\\n'")
     assert "nginx" in exposed
     assert [secret for secret in secrets if secret in exposed] == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.diegonmarcos.servers.plugins.filter.matomo_snippets import matomo_snippets
 
 SHOP: dict[str, Any] = {"name": "Shop & Co", "urls": ["https://shop.example.org"]}
