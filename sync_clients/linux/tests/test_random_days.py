@@ -93,8 +93,8 @@ def test_in_the_evening_both_folders_are_equal(users: tuple[Machine, Machine], e
     bodies = set(users[0].files().values())
     lost = written - replaced - bodies
     assert not lost, sorted(body[:20] for body in lost)
-    for path, body in itertools.islice(users[0].files().items(), 3):
-        if body is not None and path.startswith(day):
-            newest = users[0].run("versions", path).stdout.splitlines()[0].split()
+    for name, content in itertools.islice(users[0].files().items(), 3):
+        if content is not None and name.startswith(day):
+            newest = users[0].run("versions", name).stdout.splitlines()[0].split()
             assert newest[-1] == "current"
-            assert int(newest[3]) == len(body)
+            assert int(newest[3]) == len(content)

@@ -76,6 +76,9 @@ def test_every_command_and_exit_code_is_in_the_readme() -> None:
     actions = [action for action in parser()._actions if action.choices]
     for command in actions[0].choices or ():
         assert re.search(rf"\b{command}\b", README), command
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SyncError)]
-    for code in {kind.code for kind in [*kinds, MassDeletion]}:
+    kinds: list[type[errors.SyncError]] = [MassDeletion]
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.SyncError):
+            kinds.append(kind)
+    for code in {kind.code for kind in kinds}:
         assert f"\n| {code} | " in README, code

@@ -22,7 +22,7 @@ import msgspec
 
 from sync_client.errors import Changed, CursorGone, DiskFull, Occupied, Refused, SyncError
 from sync_client.folder import Folder, Seen
-from sync_client.planner import LOCAL, REMOTE, TREES_ONLY, Decision, Do, Planner, apply_to_trees
+from sync_client.planner import LOCAL, REMOTE, TREES_ONLY, TWINS, Decision, Do, Planner, apply_to_trees
 from sync_client.remote import Census, Outcome, Sent, learn, learn_change, pack, settle, unpack
 from sync_client.scanner import Scanner
 from sync_client.server import Server
@@ -131,6 +131,9 @@ class Cycle:
         """The part that needs the server."""
         self._retries.clear()
         self._full = None
+        # Of two names that differ only in case, the other one may have gone.
+        with self.trees.change():
+            self.trees.db.execute(f"UPDATE entry SET problem=NULL WHERE problem LIKE '{TWINS}%'")
         yield from self.replay()
         yield from self.pull()
         while True:

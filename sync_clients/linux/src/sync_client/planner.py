@@ -53,6 +53,8 @@ class Decision:
     reason: str = ""
 
 
+TWINS = "differs only in case or accents"
+
 TREES_ONLY = {Do.FORGET, Do.AGREE, Do.AGREE_PLACE, Do.ADOPT, Do.KEEP_REMOTE, Do.YIELD_PLACE, Do.REBIRTH, Do.DETACH}
 LOCAL = {Do.HASH, Do.MAKE_DIR, Do.FETCH, Do.SET_EXEC, Do.MOVE_LOCAL, Do.REMOVE_LOCAL, Do.STEP_ASIDE}
 REMOTE = {Do.PUT, Do.MKDIR, Do.MOVE, Do.DELETE}
@@ -194,7 +196,7 @@ class Planner:
                 return Decision(
                     Do.PROBLEM,
                     e,
-                    reason=f"differs only in case or accents from “{f.r_name}” on the server; rename one of them",
+                    reason=f"{TWINS} from “{f.r_name}” on the server; rename one of them",
                 )
             if not f.local and not f.synced:
                 return self._met(e, f)

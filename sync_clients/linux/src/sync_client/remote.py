@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sync_client.planner import detach
+from sync_client.planner import TWINS, detach
 from sync_client.trees import DIR, FILE, ROOT, Entry, Trees
 from sync_protocol.names import name_key
 from sync_protocol.types import Change, NodeEntry, OpResult
@@ -148,7 +148,7 @@ def settle(trees: Trees, sent: Sent, result: OpResult) -> Outcome:
         return Outcome(progress=True, stale=True)
     if status == "clash":
         if result.current is not None and result.current.name != sent.name:
-            other = f"differs only in case or accents from “{result.current.name}” on the server; rename one of them"
+            other = f"{TWINS} from “{result.current.name}” on the server; rename one of them"
             return Outcome(stale=True, problem=other)
         return Outcome(stale=True, problem=result.detail or "the name is taken on the server")
     if status == "quota":
