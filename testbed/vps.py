@@ -175,6 +175,8 @@ def write_host_vars(vps: Vps, *, mirror: bool) -> None:
         "servers_domain": vps.domain,
         "servers_public_ip": address(vps),
         "servers_private_ca": _known_roots(vps.folder.parent / "acme-roots.pem"),
+        # What a real box would have: the plan is checked as there, the measurement afterwards is what it is.
+        "servers_memory_swap": 2048,
         "docker_engine_registry_mirrors": [f"http://{internet.MIRROR.domain}:5000"] if mirror else [],
         "npm_acme_server": f"https://{internet.ACME.domain}:14000/dir",
         "npm_acme_ca": internet.acme_ca() + "\n",
