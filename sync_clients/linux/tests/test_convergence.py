@@ -277,3 +277,28 @@ PROFILE = {"default": (150, 40), "more": (3_000, 60), "thorough": (20_000, 80)}[
 ]
 Devices.TestCase.settings = settings(max_examples=PROFILE[0], stateful_step_count=PROFILE[1], deadline=None)
 TestConvergence = Devices.TestCase
+
+
+def test_a_rename_does_not_hide_what_another_device_wrote_before_it(tmp_path: Path) -> None:
+    """The revision a rename gives says nothing of a content nobody here has seen."""
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    (left.root / "a").write_bytes(b"draft")
+    for device in (left, right, left):
+        while device.step():
+            pass
+    (left.root / "a").rename(left.root / "b")
+    (left.root / "b").write_bytes(b"left's")
+    # Up to where the journal is known and the first of the two operations is about to go.
+    while not left.trees.queued():
+        assert left.step()
+    (right.root / "a").write_bytes(b"right's")
+    while right.step():
+        pass
+    for device in (left, right, left, right):
+        while device.step():
+            pass
+    assert sorted(body for body in model.tree().values() if body) == [b"left's", b"right's"]
+    assert left.files() == right.files() == model.tree()
+    for device in (left, right):
+        device.trees.close()

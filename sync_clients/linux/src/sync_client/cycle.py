@@ -384,12 +384,10 @@ class Cycle:
                 path = self.trees.path(o.id)
                 if path is None:
                     continue
-                return self._rename(o, o.l_parent, f"{o.l_name}.sync-moving-{secrets.token_hex(4)}")
+                return self._rename(o, ROOT, f"{o.l_name}.sync-moving-{secrets.token_hex(4)}")
             if e.local and e.l_place != e.s_place and o.remote and o.synced:
                 # The same ring the other way round: here it was swapped, at the server one makes room.
-                sent = Sent(
-                    entry=o.id, op="move", parent=o.r_parent, name=f"{o.r_name}.sync-moving-{secrets.token_hex(4)}"
-                )
+                sent = Sent(entry=o.id, op="move", parent=ROOT, name=f"{o.r_name}.sync-moving-{secrets.token_hex(4)}")
                 for _ in self._send_new([self._wire_move(o, sent)], [sent]):
                     pass
                 return True
@@ -400,7 +398,7 @@ class Cycle:
         assert parent is not None
         assert parent.node is not None
         assert o.node is not None
-        return Move(node=o.node, base=o.r_rev or 0, parent=parent.node, name=sent.name or "")
+        return Move(node=o.node, base=o.r_place_rev or 0, parent=parent.node, name=sent.name or "")
 
     # In the folder
 
@@ -422,7 +420,7 @@ class Cycle:
                 path = self._here(e)
                 self.folder.set_exec(path, bool(e.r_exec))
                 with self.trees.change():
-                    self.trees.set(e.id, l_exec=e.r_exec, s_exec=e.r_exec, s_hash=e.r_hash, s_rev=e.r_rev)
+                    self.trees.set(e.id, l_exec=e.r_exec, s_exec=e.r_exec, s_hash=e.r_hash, s_rev=e.r_content_rev)
                 return True
             if d.do is Do.MOVE_LOCAL:
                 done = self._rename(e, e.r_parent, e.r_name)
@@ -498,7 +496,7 @@ class Cycle:
             s_kind=e.r_kind,
             s_hash=e.r_hash,
             s_exec=e.r_exec,
-            s_rev=e.r_rev,
+            s_rev=e.r_content_rev,
             problem=None,
         )
 
@@ -792,7 +790,7 @@ class Cycle:
             "s_kind": FILE,
             "s_hash": e.r_hash,
             "s_exec": e.r_exec,
-            "s_rev": e.r_rev,
+            "s_rev": e.r_content_rev,
             "problem": None,
         }
         if not e.local:

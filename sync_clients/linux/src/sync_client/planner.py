@@ -122,7 +122,7 @@ class Planner:
             if r_edit and e.l_content == e.r_content:
                 return Decision(Do.AGREE, e) if not (l_moved or r_moved) else self._moving(e, r_moved)
             # With the old base when the server's content is not what this was made from: that is the conflict.
-            return Decision(Do.PUT, e, base=e.s_rev if r_edit else e.r_rev)
+            return Decision(Do.PUT, e, base=e.s_rev if r_edit else e.r_content_rev)
         if r_edit:
             if e.l_hash == e.r_hash:
                 return Decision(Do.SET_EXEC, e)
@@ -168,7 +168,7 @@ class Planner:
         if self.trees.inside(e.l_parent, e.id, "r"):
             return Decision(Do.WAIT, e)
         taken = self._taken(e)
-        return taken or Decision(Do.MOVE, e, base=e.r_rev)
+        return taken or Decision(Do.MOVE, e, base=e.r_place_rev)
 
     def _parent_ready(self, e: Entry) -> Decision | None:
         assert e.l_parent is not None
@@ -258,7 +258,8 @@ class Planner:
                     return Decision(Do.WAIT, e, other=c)
                 if c.local or not c.synced or c.r_place != c.s_place or c.r_content != c.s_content:
                     return Decision(Do.KEEP_REMOTE, e)
-        return Decision(Do.DELETE, e, base=e.r_rev)
+        # Known in both respects; an own change the journal has not told yet makes it stale, and then it is asked again.
+        return Decision(Do.DELETE, e, base=min(e.r_content_rev or 0, e.r_place_rev or 0))
 
     def _new_there(self, e: Entry) -> Decision:
         assert e.r_parent is not None
@@ -286,7 +287,7 @@ def apply_to_trees(trees: Trees, d: Decision) -> None:
             s_kind=e.l_kind,
             s_hash=e.l_hash,
             s_exec=e.l_exec,
-            s_rev=e.r_rev,
+            s_rev=e.r_content_rev,
             problem=None,
         )
     elif d.do is Do.AGREE_PLACE or d.do is Do.YIELD_PLACE:
@@ -345,6 +346,6 @@ def adopt(trees: Trees, mine: Entry, theirs: Entry) -> None:
         s_kind=mine.l_kind,
         s_hash=mine.l_hash if same else None,
         s_exec=mine.l_exec if same else None,
-        s_rev=theirs.r_rev if same else 0,
+        s_rev=theirs.r_content_rev if same else 0,
         problem=None,
     )

@@ -71,6 +71,8 @@ def remote_columns(trees: Trees, node: NodeEntry) -> dict[str, Any]:
         "r_exec": int(node.executable) if is_file else None,
         "r_blobs": pack(node.blobs) if is_file else None,
         "r_rev": node.revision,
+        "r_content_rev": node.revision,
+        "r_place_rev": node.revision,
     }
 
 
@@ -216,13 +218,22 @@ def _agreed(trees: Trees, e: Entry, sent: Sent, result: OpResult) -> Outcome:
         e.id,
         **_sent_columns(sent, "s"),
         **remote,
-        s_rev=result.revision,
-        r_rev=max(result.revision or 0, e.r_rev or 0),
+        **_revisions(e, sent, result.revision or 0),
         problem=None,
     )
     if result.entry is not None:
         learn(trees, result.entry)
     return Outcome(progress=True)
+
+
+def _revisions(e: Entry, sent: Sent, revision: int) -> dict[str, int]:
+    """What the revision of a result tells of: of what was sent, no more."""
+    told = {"r_rev": max(revision, e.r_rev or 0)}
+    if sent.op in ("put", "mkdir"):
+        told |= {"s_rev": revision, "r_content_rev": revision}
+    if sent.name is not None:
+        told["r_place_rev"] = revision
+    return told
 
 
 def _merge(trees: Trees, e: Entry, other: Entry) -> None:
@@ -244,7 +255,7 @@ def _copied(trees: Trees, e: Entry, sent: Sent, result: OpResult) -> Outcome:
     assert copy is not None
     if copy.id == e.node:
         # A rename that met a taken name: the same node under another name.
-        trees.set(e.id, **_sent_columns(sent, "s"), s_rev=result.revision)
+        trees.set(e.id, **_sent_columns(sent, "s"))
         learn(trees, copy)
         return Outcome(progress=True, conflict=copy.name)
     old_node = e.node

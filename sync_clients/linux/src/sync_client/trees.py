@@ -5,7 +5,8 @@ Every row of `entry` is one object (file or folder) seen from three sides:
 
 - *local* (`l_`): what the last scan saw in the folder;
 - *synced* (`s_`): what this device and the server last agreed upon;
-- *remote* (`r_`): what the server's journal said last.
+- *remote* (`r_`): what the server's journal said last. It judges content and place apart, so each has the revision up
+  to which it is known: a rename of ours gives a new one for the place, and says nothing of a content we have not seen.
 
 A side without a name says that the object does not exist there. Decisions compare sides field by field, never by time.
 """
@@ -37,7 +38,7 @@ CREATE TABLE entry(
   l_dev INTEGER, l_ino INTEGER, l_ctime INTEGER, l_seen INTEGER, l_blobs BLOB,
   s_parent INTEGER, s_name TEXT, s_kind TEXT, s_hash TEXT, s_exec INTEGER, s_rev INTEGER,
   r_parent INTEGER, r_name TEXT, r_key TEXT, r_kind TEXT, r_hash TEXT, r_size INTEGER, r_mtime INTEGER, r_exec INTEGER,
-  r_rev INTEGER, r_blobs BLOB,
+  r_rev INTEGER, r_content_rev INTEGER, r_place_rev INTEGER, r_blobs BLOB,
   problem TEXT,
   problem_for TEXT,
   dirty INTEGER GENERATED ALWAYS AS (
@@ -97,6 +98,8 @@ class Entry:
     r_mtime: int | None
     r_exec: int | None
     r_rev: int | None
+    r_content_rev: int | None
+    r_place_rev: int | None
     r_blobs: bytes | None
     problem: str | None
     problem_for: str | None
