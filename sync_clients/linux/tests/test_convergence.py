@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -299,6 +300,44 @@ def test_a_rename_does_not_hide_what_another_device_wrote_before_it(tmp_path: Pa
         while device.step():
             pass
     assert sorted(body for body in model.tree().values() if body) == [b"left's", b"right's"]
+    assert left.files() == right.files() == model.tree()
+    for device in (left, right):
+        device.trees.close()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("there", ["an edit", "a deletion"])
+def test_an_edit_in_the_last_moment_survives(tmp_path: Path, there: str, kill: bool) -> None:
+    """The user saves after the last look and before the rename; and then the client is killed before it can look."""
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    (left.root / "a").write_bytes(b"draft")
+    for device in (left, right, left):
+        while device.step():
+            pass
+    if there == "an edit":
+        (left.root / "a").write_bytes(b"left's")
+    else:
+        (left.root / "a").unlink()
+    while left.step():
+        pass
+
+    def step(what: str, path: str) -> None:
+        if what.startswith("before the"):
+            (right.root / "a").write_bytes(b"right's, saved in the last moment")
+        elif what in ("swapped", "out of the way") and kill:
+            raise Killed
+
+    right.folder.step = step
+    while right.step():
+        pass
+    right.folder.step = lambda what, path: None
+    for device in (right, left, right, left):
+        while device.step():
+            pass
+    kept = {body for body in model.tree().values() if body}
+    assert b"right's, saved in the last moment" in kept
+    assert there == "a deletion" or b"left's" in kept
     assert left.files() == right.files() == model.tree()
     for device in (left, right):
         device.trees.close()

@@ -375,7 +375,7 @@ class Agent:
         wait = _BACKOFF[0]
         while not self._stop:
             cursor = self.cycle.cursor
-            if not cursor or self.settings.paused:
+            if not cursor or self.settings.paused or self.state == "login needed":
                 self._cursor_moved.wait(1.0)
                 self._cursor_moved.clear()
                 continue
