@@ -85,7 +85,7 @@ def _encode(digest: bytes) -> str:
     """Write 64 bytes as 86 digits, three bytes at a time, in the order the method prescribes."""
     text = ""
     place = (0, 21, 42)
-    for _ in range(21):
+    for _turn in range(21):
         text += _digits(digest[place[0]] << 16 | digest[place[1]] << 8 | digest[place[2]], 4)
         place = ((place[1] + 1) % 63, (place[2] + 1) % 63, (place[0] + 1) % 63)
     return text + _digits(digest[63], 2)

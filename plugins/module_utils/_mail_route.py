@@ -88,7 +88,7 @@ def port_25_answers(hosts: Sequence[str], seconds: float = SECONDS) -> dict[str,
 
 
 def _greeting(host: str, seconds: float) -> str:
-    name, _, port = host.partition(":")
+    name, _colon, port = host.partition(":")
     try:
         with socket.create_connection((name, int(port or 25)), timeout=seconds) as connection:
             return connection.recv(200).decode(errors="replace").splitlines()[0]
