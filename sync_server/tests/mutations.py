@@ -159,6 +159,14 @@ MUTATIONS = [
     ),
     Mutation(
         "3",
+        "the second content of a file is forgotten as a version",
+        RULES,
+        "        self.rows.add_version(self.account, version, blobs)",
+        "        if new:\n            self.rows.add_version(self.account, version, blobs)",
+        "tests/model/test_machine.py::test_no_story_of_three_devices_loses_anything",
+    ),
+    Mutation(
+        "3",
         "a move does not look at its base",
         RULES,
         "        if base < node.place_rev:\n",
@@ -322,7 +330,7 @@ Every promise has a test that was seen to fail when the server was broken on pur
 line at a time, in a copy, and runs the test; this page is written by `tests/mutations.py --write`.
 
 What runs against them all: random histories of several devices with lost answers, late duplicates and retries, in
-`tests/model`: against the published rules alone (`test_rules.py`, with six clients that break a rule and are caught),
+`tests/model`: against the published rules alone (`test_rules.py`, with five clients that break a rule and are caught),
 against the real tree and store (`test_tree.py`), and over HTTP against a real process that is killed by SIGKILL at any
 moment, behind a line that cuts one connection in five, with a clock that jumps up to 36 hours (`test_real_process.py`).
 They check that all devices end with the same tree, that no content is gone but what its user replaced or deleted having
