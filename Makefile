@@ -22,6 +22,8 @@ setup: .venv/.ready ## make the Python environment (every other verb does it by 
 demo: setup ## boot a throwaway 1 GB VPS, run the whole site on it, show what runs and what it uses
 	@$(BIN)/python -m testbed up demo --host-vars inventory/demo/host_vars/vps.yml
 	@$(BIN)/ansible-playbook -i inventory/demo site.yml
+	@$(BIN)/python -m testbed mail demo ana inventory/demo/.secrets/ana
+	@$(BIN)/ansible-playbook -i inventory/demo playbooks/dns.yml -e dns_check=false
 	@echo; echo "The demo box stays up: log in with  ssh -F .cache/testbed/demo/ssh_config demo ,"
 	@echo "run  .venv/bin/ansible-playbook -i inventory/demo site.yml  again, or remove it with  make clean ."
 
