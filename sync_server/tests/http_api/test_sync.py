@@ -220,6 +220,22 @@ def test_an_upload_goes_on_where_it_was_interrupted(alice: httpx.Client, folder:
     assert alice.get(f"/files/{folder}/big").content == data
 
 
+def test_what_arrived_before_the_line_broke_stays(server: RunningServer, alice: httpx.Client, folder: str) -> None:
+    address = alice.post("/uploads", json={"path": f"{folder}/b", "size": 900_000}).headers["location"]
+    head = (
+        f"PATCH {address} HTTP/1.1\r\nhost: x\r\nauthorization: {alice.headers['authorization']}\r\n"
+        "content-type: application/offset+octet-stream\r\nupload-offset: 0\r\ncontent-length: 900000\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=8) as connection:
+        connection.sendall(head.encode() + b"x" * 500_000)
+        time.sleep(0.3)
+    for _ in range(50):
+        if (offset := int(alice.head(address.removeprefix("/api/v1")).headers["upload-offset"])) > 0:
+            break
+        time.sleep(0.1)
+    assert offset == 500_000
+
+
 def test_an_upload_of_a_tus_client(alice: httpx.Client, folder: str) -> None:
     path = base64.b64encode(f"{folder}/tus".encode()).decode()
     begun = alice.post(

@@ -307,3 +307,35 @@ async def test_a_collection_that_was_not_kept_removed_no_file(
             await collect(store, NOW)
     assert files(store) == [blob_id(b"idle")]
     assert check(store.root).ok
+
+
+async def test_what_cannot_be_removed_does_not_stop_the_writer(store: SqliteStore) -> None:
+    blob = blob_id(b"stray")
+    (store.blobs.path(blob) / "inside").mkdir(parents=True)
+    os.utime(store.blobs.path(blob), (0, 0))
+    async with asyncio.timeout(5):
+        assert (await collect(store)).orphans == 0
+        assert await store.put_blobs(1, [(blob_id(b"more"), b"more")]) == ["ok"]
+
+
+async def test_a_blob_that_is_durable_is_replaced_only_by_one_that_is(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = [(blob_id(data), data) for data in (b"1", b"2", b"3", b"4", b"5")]
+    await store.put_blobs(1, blobs[:2])
+    synced: set[int] = set()
+    renamed: dict[str, bool] = {}
+    fsync, rename = os.fsync, Path.rename
+
+    def note_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        renamed[target.name] = path.stat().st_ino in synced
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    await store.put_blobs(2, blobs)
+    assert [renamed[name] for name, _ in blobs[:2]] == [True, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sync_protocol.hashing import EMPTY
 from sync_protocol.types import MAX_BLOB, Mkdir, Put, UploadRequest
 from sync_server.store.interface import Busy, Clash, Invalid, NoSpace, NotFound, QuotaExceeded, Stale, TooLarge
+from sync_server.store.maintenance import collect
 from sync_server.store.sqlite import StoreSettings, opened
 from sync_server.tree import Expect
 
@@ -188,6 +190,40 @@ async def test_what_was_not_acknowledged_of_an_upload_does_not_count(world: Worl
     state = await part.finish()
     assert state.entry is not None
     assert await laptop.read(state.entry.id) == b"abcdefghij"
+
+
+async def test_what_arrived_of_a_paused_upload_is_not_collected(world: World, laptop: Device) -> None:
+    content = os.urandom(MAX_BLOB + 10)
+    upload = (await laptop.tree.begin_upload(laptop.who, UploadRequest("a", len(content)))).id
+    part = await laptop.tree.resume_upload(laptop.who, upload, 0)
+    await part.write(content[:MAX_BLOB])
+    await part.finish()
+    await asyncio.sleep(0.01)
+    await collect(world.store, min_age=0)
+    part = await laptop.tree.resume_upload(laptop.who, upload, MAX_BLOB)
+    await part.write(content[MAX_BLOB:])
+    state = await part.finish()
+    assert state.entry is not None
+    assert await laptop.read(state.entry.id) == content
+
+
+async def test_an_upload_beyond_the_quota_is_refused_when_it_is_announced(laptop: Device) -> None:
+    await laptop.tree.set_quota(1, 100)
+    with pytest.raises(QuotaExceeded):
+        await laptop.tree.begin_upload(laptop.who, UploadRequest("a", 101))
+
+
+async def test_unfinished_uploads_are_not_a_way_around_the_quota(laptop: Device) -> None:
+    await laptop.tree.set_quota(1, 100)
+    for number in range(2):
+        upload = (await laptop.tree.begin_upload(laptop.who, UploadRequest(f"a{number}", 60))).id
+        part = await laptop.tree.resume_upload(laptop.who, upload, 0)
+        if number:
+            with pytest.raises(QuotaExceeded):
+                await part.write(b"x" * 59)
+        else:
+            await part.write(b"x" * 59)
+        await part.finish()
 
 
 async def test_an_upload_refuses_another_offset_a_second_sender_and_too_much(laptop: Device, stranger: Device) -> None:

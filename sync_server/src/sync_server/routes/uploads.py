@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +15,9 @@ from msgspec import Meta
 from sync_protocol.types import UploadRequest, UploadState
 from sync_server.http import answers
 from sync_server.http.call import Call
-from sync_server.http.problems import ProblemError
+from sync_server.http.problems import ClientGone, ProblemError
 from sync_server.http.routing import Bytes, Header, Routes
-from sync_server.store.interface import Stale
+from sync_server.store.interface import Stale, SyncError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -131,6 +132,11 @@ async def continue_upload(call: Call) -> ASGIApp:
             call.services.metrics.bytes_in.inc(len(piece))
         finished = True
         state = await upload.finish()
+    except (ClientGone, ProblemError) as error:
+        if isinstance(error, ClientGone) or error.slug == "too-slow":
+            with contextlib.suppress(SyncError):
+                await upload.finish()
+        raise
     finally:
         if not finished:
             upload.abort()

@@ -163,7 +163,8 @@ class BlobFolder:
         try:
             together = len(blobs) >= _TOGETHER
             for name, blob in blobs:
-                blob.close(sync=not together)
+                # What somebody already relies on must not give way to bytes that a power cut would take.
+                blob.close(sync=not together or self.path(name).exists())
                 blob.path.rename(self.path(name))
             if together:
                 sync_file_system(self.blobs)
@@ -177,7 +178,7 @@ class BlobFolder:
                 blob.discard()
 
     def remove(self, blob: str) -> int | None:
-        """Delete the file unless somebody is just bringing it in (None); returns the bytes freed."""
+        """Delete the file and return the bytes freed; None when somebody is just bringing it in or the disk refuses."""
         path = self.path(blob)
         with self._lock:
             if self._pins[blob] > 0:
@@ -187,6 +188,9 @@ class BlobFolder:
                 path.unlink()
             except FileNotFoundError:
                 return 0
+            except OSError:
+                # A file that stays is no damage, and the next collection tries again.
+                return None
         return size
 
     def put_aside(self, blob: str) -> Path:

@@ -282,6 +282,9 @@ class Reader(Protocol):
 
     def device_name(self, device: int | None) -> str | None: ...
     def upload(self, account: int, upload: str) -> UploadRow | None: ...
+    def parts_of_uploads(self, account: int, but: str) -> int:
+        """Bytes of the account's unfinished uploads that are no blobs yet, without those of one of them."""
+        ...
 
 
 class Transaction(Reader, Protocol):

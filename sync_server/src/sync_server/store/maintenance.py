@@ -265,6 +265,7 @@ async def collect(store: SqliteStore, min_age: int = DAY) -> CollectReport:
     report = CollectReport()
     with _backup_lock(store.root, shared=False):
         before = now_ms() - min_age
+        await store.write_rows(lambda rows: rows.touch_uploads(now_ms()))
         while await store.write_rows(lambda rows: _drop(store, rows, before, report)):
             pass
         for prefix in range(256):

@@ -280,6 +280,12 @@ class SqliteReader:
         row = self._one("SELECT name FROM devices WHERE id = ?", device)
         return None if row is None else str(row[0])
 
+    def parts_of_uploads(self, account: int, but: str) -> int:
+        row = self._one(
+            "SELECT coalesce(sum(part), 0) FROM uploads WHERE account = ? AND id <> ? AND node IS NULL", account, but
+        )
+        return 0 if row is None else row[0]  # type: ignore[return-value]
+
     def upload(self, account: int, upload: str) -> UploadRow | None:
         row = self._one(f"SELECT {_UPLOAD} FROM uploads WHERE account = ? AND id = ?", account, upload)
         return None if row is None else _upload(row)
@@ -511,6 +517,13 @@ class SqliteTransaction(SqliteReader):
             "UPDATE holdings SET touched = ? WHERE hash = ? AND account = ? AND refs = 0",
             [(now, bytes.fromhex(blob), account) for blob in blobs],
         )
+
+    def touch_uploads(self, now: int) -> None:
+        """Keep what has arrived of unfinished uploads: they may be paused for longer than the collection waits."""
+        for account, packed in self._all("SELECT account, blobs FROM uploads WHERE node IS NULL"):
+            assert isinstance(account, int)
+            assert isinstance(packed, bytes)
+            self.touch(account, unpack(packed), now)
 
     def drop_idle(self, before: int, limit: int) -> list[str]:
         """Let go of blobs nothing refers to since before; returns those nobody holds any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -14,6 +15,8 @@ from typing import Any
 
 from sync_server.store.interface import Busy, NoSpace, StoreFailed, SyncError
 from sync_server.store.rows import SqliteTransaction
+
+log = logging.getLogger("sync_server.store")
 
 # Enough to make the fsync cheap, few enough that nobody waits long for the others.
 _GROUP = 128
@@ -159,7 +162,11 @@ class Writer:
                 connection.execute("ROLLBACK")
             return database_error(error)
         for action in transaction.after_commit:
-            action()
+            try:
+                action()
+            except Exception:
+                # The commit stands, and everybody waits for this thread.
+                log.exception("what follows a commit failed")
         if changed:
             self._changed(changed)
         return None

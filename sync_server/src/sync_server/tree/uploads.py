@@ -32,6 +32,7 @@ async def begin(tree: Tree, who: Identity, request: UploadRequest) -> UploadStat
     expect = files.ANYTHING
     await tree.store.read(lambda rows: files.check(rows, who.account_id, names, expect, parents=False))
     tree.store.check_space(request.size)
+    tree.store.check_quota(who.account_id, request.size)
     row = UploadRow(
         secrets.token_hex(12),
         who.account_id,
@@ -106,17 +107,19 @@ async def resume(tree: Tree, who: Identity, upload: str, offset: int) -> Resumed
     there = _state(tree, row, done).offset
     if offset != there:
         raise Stale(f"The server has {there} bytes: go on there.")
-    return ResumedUpload(tree, who, row, done)
+    others = await tree.store.read(lambda rows: rows.parts_of_uploads(who.account_id, row.id))
+    return ResumedUpload(tree, who, row, done, others)
 
 
 class ResumedUpload:
     """One request's worth of a resumable upload. Call finish also when the request breaks off: what arrived stays."""
 
-    def __init__(self, tree: Tree, who: Identity, row: UploadRow, done: NodeEntry | None) -> None:
+    def __init__(self, tree: Tree, who: Identity, row: UploadRow, done: NodeEntry | None, others: int) -> None:
         self._tree = tree
         self._who = who
         self._row = row
         self._done = done
+        self._others = others
         self._path = _part(tree, row.id)
         self._file: int | None = None
         _active.add(row.id)
@@ -132,6 +135,8 @@ class ResumedUpload:
             raise TooLarge(f"The upload was announced with {self._row.size} bytes.")
         left = memoryview(data)
         self._tree.store.check_space(len(data))
+        # Part files are in no account's count: many of them would be a way around it.
+        self._tree.store.check_quota(self._who.account_id, self._others + self._row.part + len(data))
         while left:
             room = min(MAX_BLOB - self._row.part, len(left))
             self._append(left[:room])
