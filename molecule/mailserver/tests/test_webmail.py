@@ -45,7 +45,7 @@ def test_a_message_is_read_and_answered(
         connection.send_message(message)
     mail.find("ana", message["Subject"])
     size = PHONE if screen == "phone" else {"width": 1280, "height": 900}
-    context = chromium.new_context(viewport=size, is_mobile=screen == "phone")  # type: ignore[arg-type]
+    context = chromium.new_context(viewport=size, is_mobile=screen == "phone")
     page = context.new_page()
     page.set_default_timeout(30_000)
 
