@@ -15,23 +15,30 @@ version_of() { grep -oE "VERSION *= *'[^']+'" | cut -d"'" -f 2; }
 
 tree_version() { [ ! -e "$html/core/Version.php" ] || version_of <"$html/core/Version.php"; }
 
+image_of() { docker container inspect --format '{{.Config.Image}}' "$1" 2>/dev/null || true; }
+
 # What is there, a line each. The password that is expected comes from standard input.
 look() {
-    local password=unknown running=""
-    if [ -e "$folder/compose.yml" ] && [ "$(docker inspect --format '{{.State.Running}}' matomo-db 2>/dev/null)" = true ]; then
+    local password=unknown running="" former="" database=""
+    if [ -e "$folder/compose.yml" ] && [ "$(docker container inspect --format '{{.State.Running}}' matomo-db 2>/dev/null)" = true ]; then
         running=yes
     fi
     if [ "$running" ]; then
         local said
         # A server that is just starting tells nothing about the password.
-        said=$(docker exec -i matomo-db sh -c 'read -r MYSQL_PWD; export MYSQL_PWD; exec mariadb -umatomo -e "SELECT 1" matomo' 2>&1) \
+        said=$(docker exec -i matomo-db sh -c 'IFS= read -r MYSQL_PWD; export MYSQL_PWD; exec mariadb -umatomo -e "SELECT 1" matomo' 2>&1) \
             && password=right
         case $said in *"ERROR 1045"*) password=wrong ;; esac
     fi
     echo "password=$password"
     echo "version=$(tree_version)"
-    echo "image=$(docker inspect --format '{{.Config.Image}}' matomo 2>/dev/null || true)"
-    echo "database_image=$(docker inspect --format '{{.Config.Image}}' matomo-db 2>/dev/null || true)"
+    # What ran before an upgrade that was cut off, whatever runs now.
+    if [ -s "$work/unfinished" ]; then
+        { read -r former || true; read -r database || true; } <"$work/unfinished"
+    fi
+    echo "image=${former:-$(image_of matomo)}"
+    echo "database_image=${database:-$(image_of matomo-db)}"
+    [ ! -e "$work/image" ] || echo "unpacked=$(cat "$work/image")"
     [ ! -e "$work/unfinished" ] || echo "unfinished=yes"
     [ ! -e "$work/places" ] || echo "places=$(cat "$work/places")"
     [ ! -e "$folder/secrets/token" ] || echo "token=$(cat "$folder/secrets/token")"
@@ -44,19 +51,25 @@ unpack() {
     docker run --rm --network none --memory 128m --user 33:33 -v "$html.new:/new" --entrypoint cp "$image" -a /usr/src/matomo/. /new/
 }
 
-# What is the user's own goes along; what came with the former version does not.
+# What is the user's own goes along; what came with the former version does not. As Matomo's own user, inside a container: on the
+# box, root would follow the links that a hole in Matomo may have left there.
 carry_over() {
-    local former plugin name
-    cp -an "$html/config/." "$html.new/config/"
-    cp -an "$html/misc/." "$html.new/misc/"
-    former=$(docker inspect --format '{{.Image}}' matomo)
-    former=$(docker run --rm --network none --memory 64m --entrypoint ls "$former" /usr/src/matomo/plugins 2>/dev/null || true)
-    for plugin in "$html"/plugins/*; do
-        name=$(basename "$plugin")
-        if [ ! -e "$html.new/plugins/$name" ] && ! grep -qxF "$name" <<<"$former"; then
-            cp -a "$plugin" "$html.new/plugins/"
-        fi
-    done
+    local former
+    former=$(docker run --rm --network none --memory 64m --entrypoint ls "$1" /usr/src/matomo/plugins 2>/dev/null || true)
+    docker run --rm --network none --memory 128m --user 33:33 --cap-drop ALL -v "$html:/old:ro" -v "$html.new:/new" \
+        --entrypoint sh "$image" -euc '
+            cp -an /old/config/. /new/config/
+            cp -an /old/misc/. /new/misc/
+            # What its tag manager has published.
+            for file in /old/js/container_*; do
+                [ ! -e "$file" ] || { mkdir -p /new/js; cp -a "$file" /new/js/; }
+            done
+            for plugin in /old/plugins/*; do
+                name=$(basename "$plugin")
+                if [ ! -e "/new/plugins/$name" ] && ! printf "%s\n" "$1" | grep -qxF -e "$name"; then
+                    cp -a "$plugin" /new/plugins/
+                fi
+            done' sh "$former"
 }
 
 client='MYSQL_PWD=$(cat /run/secrets/password); export MYSQL_PWD; exec'
@@ -70,17 +83,23 @@ dump() {
     mv "$file.new" "$file"
 }
 
-restore() {
+start_database() {
     docker start matomo-db >/dev/null
     for _ in $(seq 60); do
         docker exec matomo-db healthcheck.sh --connect --innodb_initialized >/dev/null 2>&1 && break
         sleep 1
     done
+}
+
+restore() {
+    start_database
     { echo "DROP DATABASE matomo; CREATE DATABASE matomo; USE matomo;"; zcat "$work"/before-*.sql.gz; } \
         | docker exec -i matomo-db sh -c "$client mariadb -umatomo"
 }
 
-back() {
+undo() {
+    # Whatever comes now, the next run looks again.
+    rm -f "$work/image"
     docker rm -f matomo-upgrade >/dev/null 2>&1 || true
     docker stop matomo-web matomo >/dev/null 2>&1 || true
     if [ -e "$html.old" ]; then
@@ -92,8 +111,16 @@ back() {
     if [ -e "$work/migrating" ]; then
         restore
     fi
-    rm -rf "$html.new" "$work/migrating" "$work/unfinished"
+    rm -rf "$html.new" "$work/migrating"
 }
+
+back() {
+    undo
+    rm -f "$work/unfinished"
+}
+
+# Notes whose program is unpacked.
+keep_name() { printf '%s\n' "$image" >"$work/image"; }
 
 # A program that does not even start is found out here within seconds, and not by a health check that has patience.
 try_out() {
@@ -113,41 +140,54 @@ try_out() {
 }
 
 forward() {
-    local new old
+    local new old former
     install -d -m 0755 "$folder"
     install -d -m 0700 "$data" "$work"
     exec 9>"$lock"
     flock --timeout 3600 9 || stop "Matomo has been making reports for an hour: wait for it, or stop matomo-archive.service."
     if [ -e "$work/unfinished" ]; then
         echo "An upgrade that was cut off is taken back first."
-        back
+        undo
     fi
     docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" >/dev/null || stop "$image cannot be fetched: check name and version."
     new=$(docker run --rm --network none --memory 64m --entrypoint cat "$image" /usr/src/matomo/core/Version.php | version_of) \
         || stop "$image is no image of Matomo: give one of its fpm images."
     old=$(tree_version)
     if [ ! "$old" ]; then
+        [ ! -e "$html/config/config.ini.php" ] \
+            || stop "$html has a configuration and no program: put its core/Version.php back, or move the folder away."
         unpack
-        [ ! -e "$html" ] || rm -rf "$html"
+        # What may run there holds on to the former folder.
+        docker stop matomo-web matomo >/dev/null 2>&1 || true
+        rm -rf "$html"
         mv "$html.new" "$html"
+        rm -f "$work/unfinished"
+        keep_name
         echo "Matomo $new is unpacked."
         return
     fi
     if [ "$old" = "$new" ]; then
-        if [ "${3:-}" ] && docker start matomo-db >/dev/null 2>&1; then
+        if [ "${3:-}" ] && docker container inspect matomo-db >/dev/null 2>&1; then
+            start_database
             dump "$new"
         fi
+        rm -f "$work/unfinished"
+        keep_name
         return
     fi
     [ "$(printf '%s\n' "$old" "$new" | sort -V | tail -n 1)" = "$new" ] \
         || stop "Matomo's data is of version $old and $image is $new: Matomo cannot go back, so give $old or newer."
-    docker inspect matomo matomo-db >/dev/null 2>&1 \
+    docker container inspect matomo matomo-db >/dev/null 2>&1 \
         || stop "Matomo is switched off and its data is of version $old: run it with the image of that version once, then with $image."
-    docker start matomo-db >/dev/null
+    former=$(cat "$work/unfinished" 2>/dev/null || true)
+    former=${former:-$(image_of matomo; image_of matomo-db)}
+    start_database
     dump "$new"
     unpack
-    carry_over
-    touch "$work/unfinished"
+    carry_over "${former%%$'\n'*}"
+    # Left by an upgrade that was good and whose end was cut off.
+    rm -rf "$work/migrating" "$html.old"
+    printf '%s\n' "$former" >"$work/unfinished"
     # From here on, a failure is one that has to be taken back.
     trap '[ $? = 0 ] || exit 2' EXIT
     docker stop matomo-web matomo >/dev/null
@@ -158,34 +198,40 @@ forward() {
         -v "$html:/var/www/html" -v "$folder/php.ini:/usr/local/etc/php/conf.d/zz-servers.ini:ro" --workdir /var/www/html \
         --entrypoint sh "$image" -c 'php console core:update --yes && php console custom-piwik-js:update' >&2
     try_out
+    keep_name
     echo "Matomo is upgraded from $old to $new."
 }
 
 # Fetches the database of places from the address in $2 and makes Matomo use it; without an address, forgets it.
 places() {
-    local file=$html/misc/DBIP-City.mmdb provider=default
+    local file=/var/www/html/misc/DBIP-City.mmdb new=$work/places.mmdb provider=default
     if [ "$image" ]; then
         python3 -c 'import shutil, sys, urllib.request as u
 with u.urlopen(sys.argv[1], timeout=60) as answer, open(sys.argv[2], "wb") as file: shutil.copyfileobj(answer, file)' \
-            "$image" "$file.new" || stop "$image cannot be fetched: check matomo_geoip_url."
+            "$image" "$new" || stop "$image cannot be fetched: check matomo_geoip_url."
         case $image in *.gz)
-            zcat "$file.new" >"$file.plain" || stop "$image is not packed with gzip: check matomo_geoip_url."
-            mv "$file.plain" "$file.new"
+            zcat "$new" >"$new.plain" || stop "$image is not packed with gzip: check matomo_geoip_url."
+            mv "$new.plain" "$new"
             ;;
         esac
-        grep -qa MaxMind.com "$file.new" || stop "$image is no database of places: check matomo_geoip_url."
-        chown 33:33 "$file.new"
-        mv "$file.new" "$file"
+        grep -qa MaxMind.com "$new" || stop "$image is no database of places: check matomo_geoip_url."
+        # By Matomo's own user: on the box, root would follow the links that a hole in Matomo may have left there.
+        docker exec -i --user 33:33 matomo sh -c 'cat >"$1.new" && mv -f "$1.new" "$1"' sh "$file" <"$new"
+        rm "$new"
         provider=geoip2php
     fi
     echo "REPLACE INTO matomo_option (option_name, option_value, autoload) VALUES ('usercountry.location_provider', '$provider', 1)" \
         | docker exec -i matomo-db sh -c "$client mariadb -umatomo matomo"
     docker exec --user 33:33 matomo php /var/www/html/console core:clear-caches >/dev/null
-    [ "$image" ] || rm -f "$file"
+    [ "$image" ] || docker exec --user 33:33 matomo rm -f "$file"
     printf '%s' "$image" >"$work/places"
 }
 
-# The upgrade holds: what it could have gone back to is not needed any more, but for the dump.
-finish() { rm -rf "$html.old" "$work/migrating" "$work/unfinished"; }
+# The upgrade holds: what it could have gone back to is not needed any more, but for the dump. The mark goes first, or the next run
+# would go back to a folder that is half removed.
+finish() {
+    rm -f "$work/unfinished"
+    rm -rf "$work/migrating" "$html.old"
+}
 
 "$0" "$@"
