@@ -53,6 +53,16 @@ def test_nobody_approves_more_than_they_have(new_device: Callable[..., httpx.Cli
     assert tokens["scope"] == "read"
 
 
+def test_what_a_device_approved_that_was_cut_off_since_is_worthless(
+    new_device: Callable[..., httpx.Client], anybody: httpx.Client
+) -> None:
+    code = anybody.post("/auth/device/code", json={"device": "tv"}).json()
+    stolen = new_device()
+    assert stolen.post("/auth/device/approve", json={"user_code": code["user_code"]}).status_code == 204
+    assert stolen.post("/auth/logout").status_code == 204
+    assert _poll(anybody, code["device_code"]) == (400, "access_denied")
+
+
 def test_guessing_codes_is_limited(new_device: Callable[..., httpx.Client]) -> None:
     client = new_device("bob")
     statuses = [client.get("/auth/device/pending", params={"user_code": f"BBBB-BBB{x}"}).status_code for x in "BCDFGH"]

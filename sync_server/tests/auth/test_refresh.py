@@ -11,6 +11,7 @@ from conftest import log_in, problem
 
 from sync_server.auth import accounts
 from sync_server.auth.accounts import Refreshed, Refused
+from sync_server.auth.errors import BadCredentialInput
 
 KEY = b"k" * 32
 HOUR, YEAR = 3600, 365 * 86400
@@ -127,3 +128,18 @@ def test_over_http_a_stolen_token_ends_the_device_and_is_in_the_audit_log(
         "not-authenticated",
     )
     assert alice.get("/audit", params={"limit": 1}).json()["entries"][0]["event"] == "refresh_token_reused"
+
+
+def test_devices_nobody_uses_make_room_for_a_new_one(db: sqlite3.Connection) -> None:
+    account = accounts.add_account(db, "alice", "hash", 0)
+    app = accounts.add_device(db, account.id, "script", {"read"}, "home", 0, app_password="sa_x")
+    for number in range(1, accounts.MAX_DEVICES):
+        accounts.add_device(db, account.id, f"curl {number}", {"read"}, "home", number)
+    with pytest.raises(BadCredentialInput):
+        accounts.add_device(db, account.id, "too many this week", {"read"}, "home", 6 * 24 * HOUR)
+    new = accounts.add_device(db, account.id, "laptop", {"read"}, "home", 8 * 24 * HOUR)
+    names = [device.name for device in accounts.list_devices(db, account.id)]
+    assert len(names) == accounts.MAX_DEVICES
+    assert app.name in names
+    assert new.name in names
+    assert "curl 1" not in names

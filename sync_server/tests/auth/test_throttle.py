@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from conftest import log_in, problem
 
+from sync_server.auth import accounts
 from sync_server.auth.errors import TooManyAttempts
+from sync_server.auth.keys import load_or_make
 from sync_server.auth.passwords import PasswordQueue, hash_password
+from sync_server.auth.service import Auth
 from sync_server.auth.throttle import Limit, Throttle, network_of
+from sync_server.config import Config
+from sync_server.http.call import Call
+from sync_server.store.sqlite import StoreSettings, opened
 
 WRONG = {"user": "alice", "password": "wrong", "device": "x"}
 
@@ -123,3 +132,26 @@ async def test_who_leaves_the_queue_does_not_stop_it() -> None:
     assert await asyncio.wait_for(last, 2) == 42
     await first
     queue.close()
+
+
+async def test_an_attempt_that_was_not_looked_at_does_not_count(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data", StoreSettings(free_floor=0)) as store:
+        await store.sql_write(lambda db: accounts.add_account(db, "alice", hash_password("right password"), 0))
+        auth = Auth(store, load_or_make(tmp_path / "key"), Config(data_dir=tmp_path))
+        auth._passwords = PasswordQueue(strangers=0)
+        holding = asyncio.create_task(auth._passwords.run(lambda: time.sleep(0.5), known=True))
+        await asyncio.sleep(0.05)
+        for _ in range(6):
+            with pytest.raises(TooManyAttempts) as refused:
+                await auth.login("alice", "right password", "laptop", "read", "192.0.2.1")
+            assert refused.value.retry_after <= 2
+        await holding
+        assert (await auth.login("alice", "right password", "laptop", "read", "192.0.2.1")).device.name == "laptop"
+        auth.close()
+
+
+def test_a_trusted_proxy_is_known_in_either_notation() -> None:
+    services = SimpleNamespace(config=Config(trusted_proxies=(ipaddress.ip_network("172.18.0.0/16"),)))
+    scope = {"client": ("::ffff:172.18.0.5", 4), "headers": [(b"x-forwarded-for", b"198.51.100.7")]}
+    call = Call(scope, None, services, None, ())  # type: ignore[arg-type]
+    assert call.address == "198.51.100.7"

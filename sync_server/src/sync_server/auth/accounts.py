@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCOPES = frozenset({"read", "write", "account"})
 MAX_NAME_CHARS = 64
 MAX_DEVICES = 200
+_IDLE_SECONDS = 7 * 86400
 # How long after a refresh the same question from the same address gets the same answer.
 RETRY_SECONDS = 60
 _DEAD_TOKEN_SECONDS = 14 * 86400
@@ -148,12 +149,21 @@ def add_device(
 ) -> Device:
     """Register a device; with `app_password` it is one that shows this password each time.
 
-    Devices that were cut off or unused longest make room; raises BadCredentialInput when all of them are in use.
+    The one unused longest makes room when there are too many, as scripts that log in each time leave many behind;
+    raises BadCredentialInput when all were in use within a week.
     """
     name = check_name(name, "device")
     count = db.execute("SELECT count(*) FROM devices WHERE account_id = ? AND revoked_at IS NULL", (account_id,))
     if count.fetchone()[0] >= MAX_DEVICES:
-        raise BadCredentialInput(f"the account has {MAX_DEVICES} devices: revoke some that are not used any more")
+        idle = db.execute(
+            f"{_DEVICE} WHERE account_id = ? AND revoked_at IS NULL AND kind = 'device' AND last_seen_at < ?"
+            " ORDER BY last_seen_at, id LIMIT 1",
+            (account_id, now - _IDLE_SECONDS),
+        ).fetchone()
+        if idle is None:
+            raise BadCredentialInput(f"the account has {MAX_DEVICES} devices: revoke some that are not used any more")
+        revoke(db, _device(idle), now)
+        audit(db, "revoked", now, account_id=account_id, device_id=idle[0], address=address, detail="to make room")
     scopes = frozenset(scopes)
     kind = "device" if app_password is None else "app"
     hashed = None if app_password is None else token_hash(app_password)

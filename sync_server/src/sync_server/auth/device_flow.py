@@ -37,6 +37,7 @@ class Pending:
     interval: int = INTERVAL
     last_poll: float = float("-inf")
     approved_by: int | None = None
+    approved_on: int | None = None
     approved_scopes: frozenset[str] = frozenset()
     denied: bool = False
 

@@ -17,7 +17,7 @@ from sync_server.auth import accounts
 from sync_server.auth.accounts import Account, AuditEntry, Device, Refreshed
 from sync_server.auth.database import Reads
 from sync_server.auth.device_flow import DeviceFlow, Pending
-from sync_server.auth.errors import BadCredentialInput, NotAllowed, NotAuthenticated, TooManyAttempts
+from sync_server.auth.errors import BadCredentialInput, DeviceFlowPending, NotAllowed, NotAuthenticated, TooManyAttempts
 from sync_server.auth.passwords import PasswordQueue, check_new_password, hash_password, needs_new_hash
 from sync_server.auth.throttle import ACCOUNT_AND_ADDRESS, ADDRESS, Limit, Throttle, network_of
 from sync_server.auth.tokens import AccessTokens
@@ -144,7 +144,13 @@ class Auth:
         self._throttle.take(*keys)
         known = account is not None and accounts.is_known_address(self._rows, account.id, network)
         stored = account.password_hash if account else None
-        if not await self._passwords.verify(stored, password, known=known) or account is None:
+        try:
+            right = await self._passwords.verify(stored, password, known=known)
+        except TooManyAttempts:
+            # Nobody looked at it: strangers who fill the queue must not use up the owner's attempts.
+            self._throttle.give_back(*keys)
+            raise
+        if not right or account is None:
             await self._note_failure(account.id if account else None, address)
             raise NotAuthenticated("wrong user or password")
         self._throttle.give_back(*keys)
@@ -247,6 +253,7 @@ class Auth:
             # Nobody can give away more than they have.
             pending.approved_scopes = pending.scopes & identity.scopes
             pending.approved_by = identity.account_id
+            pending.approved_on = identity.device_id
         event = "pairing_approved" if approve else "pairing_denied"
         now = int(time.time())
         await self._store.sql_write(
@@ -262,6 +269,9 @@ class Auth:
         pending = self._flow.poll(device_code)
         account_id = pending.approved_by
         assert account_id is not None
+        self._look_for_other_processes()
+        if pending.approved_on not in self._epochs:
+            raise DeviceFlowPending("access_denied", "the device that approved it was cut off since")
         network = network_of(address)
         now = int(time.time())
 

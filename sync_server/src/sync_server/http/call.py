@@ -73,7 +73,10 @@ class Call:
             return address
         for hop in reversed((self.header("x-forwarded-for") or "").split(",")):
             try:
-                if not any(ipaddress.ip_address(address) in network for network in trusted):
+                parsed = ipaddress.ip_address(address)
+                # A socket for both kinds of address writes the old ones as ::ffff:192.0.2.1.
+                nearest = getattr(parsed, "ipv4_mapped", None) or parsed
+                if not any(nearest in network for network in trusted):
                     break
                 address = str(ipaddress.ip_address(hop.strip()))
             except ValueError:
