@@ -84,6 +84,12 @@ def test_a_range_outside_is_416_and_one_that_is_none_is_ignored(alice: httpx.Cli
         assert alice.get(f"/files/{folder}/a", headers={"range": header}).status_code == 200
 
 
+def test_only_get_knows_ranges(alice: httpx.Client, folder: str) -> None:
+    alice.put(f"/files/{folder}/a", content=b"0123456789")
+    head = alice.head(f"/files/{folder}/a", headers={"range": "bytes=0-1"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10")
+
+
 def test_if_range_gives_the_whole_when_the_file_is_another(alice: httpx.Client, folder: str) -> None:
     first = alice.put(f"/files/{folder}/a", content=b"0123456789").headers["etag"]
     part = alice.get(f"/files/{folder}/a", headers={"range": "bytes=0-1", "if-range": first})
@@ -147,6 +153,24 @@ def test_if_match_gets_only_what_one_knows(alice: httpx.Client, folder: str) -> 
     assert alice.get(path, headers={"if-match": tag}).content == b"1"
     alice.put(path, content=b"2")
     assert problem(alice.get(path, headers={"if-match": tag})) == (412, "precondition")
+
+
+def test_conditions_count_for_restore_and_mkdir_too(alice: httpx.Client, folder: str) -> None:
+    path = f"/files/{folder}/a"
+    first = alice.put(path, content=b"one").json()["revision"]
+    tag = alice.put(path, content=b"two").headers["etag"]
+    restore = {"action": "restore", "version": first}
+    assert problem(alice.post(path, json=restore, headers={"if-match": _tag(b"one")})) == (412, "precondition")
+    assert alice.get(path).content == b"two"
+    assert alice.post(path, json=restore, headers={"if-match": tag}).status_code == 200
+    assert alice.get(path).content == b"one"
+    there = alice.post(f"/files/{folder}", json={"action": "mkdir"}, headers={"if-none-match": "*"})
+    assert problem(there) == (412, "precondition")
+    absent = alice.post(f"/files/{folder}/new", json={"action": "mkdir"}, headers={"if-match": "*"})
+    assert problem(absent) == (412, "precondition")
+    assert alice.get(f"/files/{folder}/new").status_code == 404
+    new = alice.post(f"/files/{folder}/new", json={"action": "mkdir"}, headers={"if-none-match": "*"})
+    assert new.status_code == 201
 
 
 def test_a_move_keeps_the_node_and_its_history(alice: httpx.Client, folder: str) -> None:

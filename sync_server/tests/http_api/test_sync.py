@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import itertools
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import zstandard
-from conftest import problem
+from conftest import log_in, problem
 from real_process.server import RunningServer
+from starlette.types import Message
+
+from sync_server.http import content
+from sync_server.routes.blobs import _Frames
+from sync_server.store.interface import BlobFile
 
 _ops = itertools.count(1)
 
@@ -234,6 +243,45 @@ def test_what_arrived_before_the_line_broke_stays(server: RunningServer, alice: 
             break
         time.sleep(0.1)
     assert offset == 500_000
+
+
+def test_events_from_now_on_need_no_history(server: RunningServer, anybody: httpx.Client) -> None:
+    server.add_user("forgetful")
+    log_in(anybody, "forgetful")
+    anybody.put("/files/a", content=b"x")
+    with contextlib.closing(sqlite3.connect(server.data / "db.sqlite3", timeout=10)) as db:
+        db.execute("UPDATE trees SET horizon = seq WHERE account = (SELECT id FROM accounts WHERE name = 'forgetful')")
+        db.commit()
+    assert problem(anybody.get("/changes")) == (410, "gone")
+    with anybody.stream("GET", "/events") as events:
+        assert events.status_code == 200
+        assert next(events.iter_lines()) == ": waiting"
+
+
+async def test_who_stops_reading_a_batch_neither_holds_it_in_memory_nor_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(4 * 1024 * 1024)
+    (tmp_path / "blob").write_bytes(data)
+    blob = BlobFile(hashlib.sha256(data).hexdigest(), tmp_path / "blob", len(data))
+    sent: list[bytes] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def take(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    await _Frames([blob], None)({}, receive, take)
+    assert b"".join(sent)[36:] == data
+    assert max(map(len, sent)) <= 512 * 1024
+
+    async def stall(message: Message) -> None:
+        await asyncio.sleep(5 if message["type"] == "http.response.body" else 0)
+
+    monkeypatch.setattr(content, "STALLED_SECONDS", 0.05)
+    with pytest.raises(TimeoutError):
+        await _Frames([blob], None)({}, receive, stall)
 
 
 def test_an_upload_of_a_tus_client(alice: httpx.Client, folder: str) -> None:

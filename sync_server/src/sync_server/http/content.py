@@ -20,7 +20,7 @@ from sync_server.http.answers import accepted_encoding
 from sync_server.http.problems import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sync_server.http")
 
 _PIECE = 128 * 1024
-_STALLED_SECONDS = 60
+STALLED_SECONDS = 60
 _PAYS_FROM = 1400
 # Beyond it, the processor of a small server is worth more than the line.
 _PAYS_TO = 64 * 1024 * 1024
@@ -89,7 +89,9 @@ def answer(call: Call, download: Download) -> ASGIApp:
 
     whole = True
     start, end = 0, download.size
-    wanted_range = call.header("range")
+    # RFC 9110 section 14.2: ranges are defined for GET alone.
+    getting = call.scope["method"] == "GET"
+    wanted_range = call.header("range") if getting else None
     condition = call.header("if-range")
     if wanted_range is not None and (condition is None or condition == download.etag):
         chosen = _one_range(wanted_range, download.size)
@@ -104,7 +106,8 @@ def answer(call: Call, download: Download) -> ASGIApp:
     ]
     if download.name:
         headers.append(("content-disposition", f"attachment; filename*=UTF-8''{quote(download.name, safe='')}"))
-    call.services.metrics.bytes_out.inc(end - start)
+    if getting:
+        call.services.metrics.bytes_out.inc(end - start)
     if not whole:
         headers += [("etag", download.etag), ("content-range", f"bytes {start}-{end - 1}/{download.size}")]
         return _Send(206, headers, download.parts, start, end)
@@ -193,12 +196,7 @@ class _Send:
         ):
             await send({"type": "http.response.pathsend", "path": str(first.path)})
             return
-        stream = self._pieces() if self._encoding is None else compressed(self._pieces(), self._encoding)
-        async for piece in stream:
-            # Who stops reading must not keep the connection for ever.
-            async with asyncio.timeout(_STALLED_SECONDS):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await send_pieces(send, self._pieces(), self._encoding)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         position = 0
@@ -207,20 +205,35 @@ class _Send:
             position += part.size
             if begin >= stop:
                 continue
-            handle = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                while begin < stop:
-                    piece = os.pread(handle, min(_PIECE, stop - begin), begin)
-                    if not piece:
-                        # Ends the connection without the promised length: the client must not take it for whole.
-                        raise OSError(f"{part.path} has become shorter")
-                    begin += len(piece)
-                    yield piece
-            finally:
-                os.close(handle)
+            for piece in read_pieces(part, begin, stop):
+                yield piece
 
 
-async def compressed(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+def read_pieces(part: BlobFile, begin: int, stop: int) -> Iterator[bytes]:
+    """Some bytes of a file, a few at a time."""
+    handle = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while begin < stop:
+            piece = os.pread(handle, min(_PIECE, stop - begin), begin)
+            if not piece:
+                # Ends the connection without the promised length: the client must not take it for whole.
+                raise OSError(f"{part.path} has become shorter")
+            begin += len(piece)
+            yield piece
+    finally:
+        os.close(handle)
+
+
+async def send_pieces(send: Send, pieces: AsyncIterator[bytes], encoding: str | None) -> None:
+    """The body of an answer that has begun."""
+    async for piece in pieces if encoding is None else _compressed(pieces, encoding):
+        # Who stops reading must not keep the connection for ever.
+        async with asyncio.timeout(STALLED_SECONDS):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _compressed(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
     if encoding == "zstd":
         zstd = zstandard.ZstdCompressor(level=1).compressobj()
         async for piece in pieces:

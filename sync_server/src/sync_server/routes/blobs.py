@@ -9,7 +9,7 @@ from sync_protocol.types import MAX_BLOB, MAX_HAVE, BatchAnswer, BlobResult, Hav
 from sync_server.http import answers
 from sync_server.http.answers import accepted_encoding
 from sync_server.http.call import Call
-from sync_server.http.content import Download, compressed
+from sync_server.http.content import Download, read_pieces, send_pieces
 from sync_server.http.content import answer as content_answer
 from sync_server.http.problems import ProblemError
 from sync_server.http.routing import Bytes, Header, Routes, Tags
@@ -26,6 +26,7 @@ routes = Routes("contents")
 
 MAX_BATCH = 8 * 1024 * 1024
 FRAME = 36
+_GATHERED = 256 * 1024
 _CONDITIONS = (
     Header("if-none-match", "Tags one already has: 304 when it is among them.", Tags),
     Header("range", "Part of the content, as `bytes=0-99`."),
@@ -141,22 +142,25 @@ class _Frames:
         else:
             headers.append((b"content-encoding", self._encoding.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        stream = self._pieces() if self._encoding is None else compressed(self._pieces(), self._encoding)
-        async for piece in stream:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await send_pieces(send, self._pieces(), self._encoding)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         # Gathered to some size: a message for each small file costs more than its bytes.
         gathered: list[bytes] = []
         size = 0
         for blob in self._blobs:
+            if blob.size > _GATHERED:
+                yield b"".join([*gathered, bytes.fromhex(blob.hash), blob.size.to_bytes(4, "big")])
+                gathered, size = [], 0
+                for piece in read_pieces(blob, 0, blob.size):
+                    yield piece
+                continue
             data = blob.path.read_bytes()
             if len(data) != blob.size or (blob.size < 65536 and hashlib.sha256(data).hexdigest() != blob.hash):
                 raise OSError(f"the content {blob.hash} is damaged: run `sync-server check`")
             gathered += [bytes.fromhex(blob.hash), blob.size.to_bytes(4, "big"), data]
             size += FRAME + blob.size
-            if size >= 256 * 1024:
+            if size >= _GATHERED:
                 yield b"".join(gathered)
                 gathered, size = [], 0
         if gathered:

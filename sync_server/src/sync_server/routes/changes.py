@@ -91,14 +91,14 @@ async def events(call: Call) -> ASGIApp:
         except msgspec.ValidationError:
             cursor = None
     # Tells 410 and the like while there is still a status to tell them by.
-    page = await call.services.tree.changes(call.identity, cursor, 1)
+    page = None if cursor is None else await call.services.tree.changes(call.identity, cursor, 1)
     return _Events(call, cursor, page)
 
 
 class _Events:
     status_code = 200
 
-    def __init__(self, call: Call, cursor: str | None, page: ChangesPage) -> None:
+    def __init__(self, call: Call, cursor: str | None, page: ChangesPage | None) -> None:
         self._call = call
         self._cursor = cursor
         self._page = page
@@ -114,7 +114,6 @@ class _Events:
                     "headers": [
                         (b"content-type", b"text/event-stream"),
                         (b"cache-control", b"no-store"),
-                        (b"x-content-type-options", b"nosniff"),
                         (b"x-content-type-options", b"nosniff"),
                         # Proxies of the nginx family would keep the events until a buffer is full.
                         (b"x-accel-buffering", b"no"),
@@ -135,7 +134,7 @@ class _Events:
     async def _tell(self, send: Send, gone: asyncio.Future[None]) -> None:
         services, who = self._call.services, self._call.identity
         told = self._cursor
-        if told is None:
+        if told is None or self._page is None:
             told = await self._head()
             await send({"type": "http.response.body", "body": b": waiting\n\n", "more_body": True})
         elif not self._page.changes:

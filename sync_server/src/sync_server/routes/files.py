@@ -182,13 +182,12 @@ async def act_on_file(call: Call) -> ASGIApp:
     status = 200
     try:
         if isinstance(action, MkdirAction):
-            entry, created = await tree.mkdir_path(call.identity, path, parents=action.parents)
+            entry, created = await tree.mkdir_path(call.identity, path, expect, parents=action.parents)
             status = 201 if created else 200
         elif isinstance(action, MoveAction):
             entry = await tree.move_path(call.identity, path, action.to, expect, overwrite=action.overwrite)
         else:
-            node = await tree.find(call.identity, path)
-            entry = await tree.restore(call.identity, node.id, version=action.version)
+            entry = await tree.restore_path(call.identity, path, action.version, expect)
     except Stale as error:
         raise _precondition(call, error) from None
     return answers.json(call, entry, status, _etag(entry))

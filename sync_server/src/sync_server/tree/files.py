@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sync_protocol.names import InvalidName, name_key, normal, split_path
-from sync_protocol.types import MAX_BLOB, Delete, Mkdir, Move, NodeEntry, Put
+from sync_protocol.types import MAX_BLOB, Delete, Mkdir, Move, NodeEntry, Put, Restore
 from sync_server.store.interface import (
     ROOT,
     BlobFile,
@@ -259,8 +260,19 @@ def move(
     return _entry(rules, node_id(node.id))
 
 
-def mkdir(rules: Rules, names: tuple[str, ...], *, parents: bool) -> tuple[NodeEntry, bool]:
+def restore(rules: Rules, names: tuple[str, ...], version: int, expect: Expect) -> NodeEntry:
+    """See Tree.restore_path."""
+    node = at_path(rules.rows, rules.account, names)
+    _check(rules.rows, node, expect)
+    return _entry(rules, rules.apply(Restore(node_id(node.id), version)).node)
+
+
+def mkdir(rules: Rules, names: tuple[str, ...], expect: Expect, *, parents: bool) -> tuple[NodeEntry, bool]:
     """See Tree.mkdir_path."""
+    there = None
+    with contextlib.suppress(NotFound):
+        there = at_path(rules.rows, rules.account, names)
+    _check(rules.rows, there, expect)
     if not names:
         return _entry(rules, "root"), False
     parent = _folder(rules, names[:-1], parents=parents)

@@ -374,10 +374,19 @@ class Tree:
         names, target = files.names_of(path), files.names_of(to)
         return await self.apply(who, lambda rules: files.move(rules, names, target, expect, overwrite=overwrite))
 
-    async def mkdir_path(self, who: Identity, path: str, *, parents: bool = False) -> tuple[NodeEntry, bool]:
-        """A folder, and whether it is new; raises NotFound, Clash, Invalid."""
+    async def restore_path(
+        self, who: Identity, path: str, version: int, expect: files.Expect = files.ANYTHING
+    ) -> NodeEntry:
+        """An old version of the file at a path as the current one; raises NotFound, Stale, Invalid."""
         names = files.names_of(path)
-        return await self.apply(who, lambda rules: files.mkdir(rules, names, parents=parents))
+        return await self.apply(who, lambda rules: files.restore(rules, names, version, expect))
+
+    async def mkdir_path(
+        self, who: Identity, path: str, expect: files.Expect = files.ANYTHING, *, parents: bool = False
+    ) -> tuple[NodeEntry, bool]:
+        """A folder, and whether it is new; raises NotFound, Stale, Clash, Invalid."""
+        names = files.names_of(path)
+        return await self.apply(who, lambda rules: files.mkdir(rules, names, expect, parents=parents))
 
     # --- resumable uploads ---
 
