@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import getpass
 import logging
+import sqlite3
 import sys
 import time
 from datetime import UTC, datetime
@@ -45,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.set_up(settings)
     try:
         status: int = options.run(settings, options)
-    except (CommandError, config.ConfigError, SyncError, AuthError, OSError, RuntimeError) as error:
+    except (CommandError, config.ConfigError, SyncError, AuthError, OSError, RuntimeError, UnicodeError) as error:
         print(f"sync-server: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"sync-server: the database in {settings.data_dir} cannot be used: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import time
@@ -209,6 +210,7 @@ async def serve(config: Config) -> None:
                 "listening",
                 extra={"host": config.host, "port": port, "server": config.server, "version": __version__},
             )
+            _tell_systemd("READY=1")
             stop = asyncio.create_task(asked_to_stop.wait())
             await asyncio.wait([stop, serving], return_when=asyncio.FIRST_COMPLETED)
             stop.cancel()
@@ -216,11 +218,22 @@ async def serve(config: Config) -> None:
                 await serving
                 raise OSError("the HTTP server ended by itself")
             log.info("stopping", extra={"requests": app.running})
+            _tell_systemd("STOPPING=1")
             await _drain(services, app, http, serving, config.drain_seconds)
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
     log.info("stopped")
+
+
+def _tell_systemd(state: str) -> None:
+    """What sd_notify(3) does, for units of Type=notify; nothing where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.connect("\0" + address[1:] if address.startswith("@") else address)
+        systemd.sendall(state.encode())
 
 
 async def _drain(services: Services, app: App, http: HttpServer, serving: asyncio.Task[None], seconds: float) -> None:

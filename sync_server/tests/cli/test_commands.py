@@ -299,3 +299,36 @@ def test_an_interrupted_start_leaves_nothing_listening(own: RunningServer) -> No
     assert own.process.wait(10) == 0
     with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", own.port), 1):
         pass
+
+
+def test_a_database_that_cannot_be_read_is_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "db.sqlite3").write_bytes(b"this is no database at all" * 400)
+    for words in (("check",), ("user", "list"), ("backup", str(tmp_path.with_name("copy")))):
+        done = _run(*words, "--data-dir", str(tmp_path))
+        assert done.returncode == 1, words
+        assert "Traceback" not in done.stderr, words
+        assert "database" in done.stderr + done.stdout, words
+
+
+def test_a_password_file_that_is_no_text_is_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xff\xfe\x00")
+    done = _run("user", "add", "x", "--password-file", str(tmp_path / "password"), "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(own: RunningServer, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        own.extra["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        own.start()
+        assert systemd.recv(100) == b"READY=1"
+        assert own.stop() == 0
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_a_backup_by_root_does_not_stop_the_collection(own: RunningServer, tmp_path: Path) -> None:
+    os.chown(own.data, 65534, 65534)
+    assert own.tool("backup", str(tmp_path / "copy")).returncode == 0
+    assert (own.data / "backup.lock").stat().st_uid == 65534

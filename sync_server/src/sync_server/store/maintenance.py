@@ -326,6 +326,10 @@ def _backup_lock(root: Path, *, shared: bool) -> Iterator[None]:
     """A backup copies blobs its rows name; until it is done none may be collected."""
     lock = os.open(root / "backup.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if os.geteuid() == 0:
+            # A file of root's would keep the server from collecting ever after.
+            owner = root.stat()
+            os.fchown(lock, owner.st_uid, owner.st_gid)
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
