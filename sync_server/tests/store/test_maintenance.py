@@ -236,6 +236,27 @@ def test_the_database_is_copied_before_a_migration(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_a_copy_that_is_cut_off_is_not_taken_for_one(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "db")
+    folder = folder_of(tmp_path / "m", m0001_first="CREATE TABLE a (x);\nINSERT INTO a VALUES (1);")
+    migrate(connection, tmp_path / "backups", folder)
+    folder_of(folder, m0002_second="UPDATE a SET x = 2;")
+    seen: list[str] = []
+
+    def cut_off() -> int:
+        seen.extend(path.name for path in (tmp_path / "backups").glob("before-*"))
+        return bool(seen)
+
+    connection.set_progress_handler(cut_off, 1)
+    with pytest.raises(sqlite3.Error):
+        migrate(connection, tmp_path / "backups", folder)
+    connection.set_progress_handler(None, 0)
+    assert seen
+    assert [name for name in seen if name.endswith(".sqlite3")] == []
+    assert list((tmp_path / "backups").iterdir()) == []
+    connection.close()
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     connection = connect(tmp_path / "db")
     folder = folder_of(tmp_path / "m", m0001_first="CREATE TABLE a (x);\nINSERT INTO a VALUES (1);")

@@ -47,9 +47,16 @@ def migrate(connection: sqlite3.Connection, backups: Path, folder: Traversable |
     if version > 0:
         backups.mkdir(mode=0o700, exist_ok=True)
         copy = backups / f"before-{missing[-1][0]:04d}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.sqlite3"
-        connection.execute("VACUUM INTO ?", (str(copy),))
-        with copy.open("rb+") as file:
+        # Under its name only when it is whole: one that was cut off must never be taken for a way back.
+        partial = copy.with_suffix(".partial")
+        try:
+            connection.execute("VACUUM INTO ?", (str(partial),))
+        except sqlite3.Error:
+            partial.unlink(missing_ok=True)
+            raise
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
+        partial.replace(copy)
         fsync_folder(backups)
     for number, name, text in missing:
         try:
