@@ -53,6 +53,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"matomo_sites": [SITE, {"name": "shop", "urls": ["https://b.example.org"]}]},
         'in the file "shop"',
     ),
+    "two sites with one file but for the signs at the end": (
+        {"matomo_sites": [SITE, {"name": "Shop!", "urls": ["https://b.example.org"]}]},
+        'in the file "shop"',
+    ),
+    "a site whose file is that of another's tag": (
+        {"matomo_sites": [SITE, {"name": "Shop.GTM", "urls": ["https://b.example.org"]}]},
+        'in the file "shop"',
+    ),
+    "a name without a letter for a file": (site(name="日本"), 'matomo_sites has the name "日本", which gives no name'),
     "a time zone that does not exist": (site(timezone="Europe/Atlantis"), 'the time zone "Europe/Atlantis"'),
     "a time zone that leads elsewhere": (site(timezone="../../etc/passwd"), 'the time zone "../../etc/passwd"'),
     "a host that is no domain": ({"matomo_host": "analytics"}, 'matomo_host is "analytics", which is no full domain'),
