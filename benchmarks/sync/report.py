@@ -55,6 +55,7 @@ def page(measured: Measured) -> str:
         files = 2_000 if measured.quick else tree_peers.FILES
         parts.append(f"## Whole trees: {files:,} files of 4 KB in {tree_peers.FOLDERS} folders, loopback\n")
         parts += [_trees(measured), TREES_NOTE]
+    parts.append((Path(__file__).parent / "notes.md").read_text())
     return "\n".join(parts)
 
 
@@ -73,7 +74,7 @@ def _how(measured: Measured) -> str:
     return (
         f"Measured {datetime.now(UTC):%d %B %Y} in one run of {measured.seconds / 60:.0f} minutes"
         f"{' (quick)' if measured.quick else ''} with `python -m benchmarks.sync`: {os.cpu_count()} virtual CPUs\n"
-        f"({next(models, 'unknown')}), {memory:.0f} GB, {_system()}, Python {platform.python_version()}, {programs}.\n"
+        f"({next(models, 'unknown')}), {memory:.0f} GB, {_system()}, Python {platform.python_version()},\n{programs}.\n"
         f"The machine was shared: {measured.busy:.0%} of its CPU time was used by others when the run began.\n"
     )
 
