@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_protocol.hashing import blob_id
-from sync_protocol.types import Delete, Mkdir, Move, Put, Restore
+from sync_protocol.types import CommitRequest, Delete, Mkdir, Move, Put, Restore
 from sync_server.store.interface import Gone, Invalid, NotFound
 from sync_server.store.sqlite import StoreSettings, opened
 from sync_server.tree import TreeSettings
@@ -191,3 +191,20 @@ async def test_a_node_that_is_none_is_not_found(laptop: Device, node: str) -> No
     ).results
     assert {result.status for result in results} <= {"not_found", "invalid"}
     assert await laptop.pull() == []
+
+
+async def test_a_node_is_read_with_one_statement(world: World, laptop: Device) -> None:
+    await laptop.tree.put_blobs(laptop.who, [(blob_id(b"x"), b"x")])
+    put = Put([blob_id(b"x")], 1, 0, parent="@1", name="c")
+    request = CommitRequest("deep", [Mkdir("root", "a"), Mkdir("@0", "b"), put])
+    results = (await laptop.tree.commit(laptop.who, request)).results
+    top, node = results[0].node or "", results[2].node or ""
+    statements: list[str] = []
+    world.store._reader_connection.set_trace_callback(statements.append)
+    entry = await laptop.tree.node(laptop.who, node)
+    world.store._reader_connection.set_trace_callback(None)
+    assert len(statements) == 1
+    assert (entry.name, entry.blobs, entry.deleted) == ("c", [blob_id(b"x")], False)
+    await laptop.tree.commit(laptop.who, CommitRequest("away", [Delete(top, results[0].revision or 0)]))
+    assert (await laptop.tree.node(laptop.who, node)).deleted
+    assert not (await laptop.tree.node(laptop.who, "root")).deleted

@@ -162,6 +162,10 @@ class SqliteStore:
         finally:
             connection.execute("COMMIT")
 
+    def glance(self, job: Callable[[Reader], T]) -> T:
+        """A read of one statement: it needs no transaction to be one view."""
+        return job(cast(Reader, self._reader))
+
     async def write(self, job: Callable[[Transaction], T]) -> T:
         """Run a job as one transaction; it is on disk when this returns. The job may be run again after a full disk."""
         return cast(T, await self._writer.run(cast("Callable[[SqliteTransaction], T]", job)))

@@ -63,6 +63,11 @@ def entry(rows: Reader, node: NodeRow, *, full: bool = False, marks: bool = Fals
     if marks and node.kind == "file" and (full or is_conflict_name(node.name)):
         conflict = rows.conflict_of_copy(node.account, node.id)
         mark = None if conflict is None else conflict_id(conflict.id)
+    return shown(node, blobs, mark, deleted=node.deleted != 0)
+
+
+def shown(node: NodeRow, blobs: list[str] | None, mark: str | None, *, deleted: bool) -> NodeEntry:
+    """A node on the wire."""
     return NodeEntry(
         node_id(node.id),
         node.kind,
@@ -74,7 +79,7 @@ def entry(rows: Reader, node: NodeRow, *, full: bool = False, marks: bool = Fals
         node.executable,
         node.content,
         blobs,
-        node.deleted != 0,
+        deleted,
         mark,
     )
 

@@ -214,6 +214,9 @@ class Tree:
     async def node(self, who: Identity, node: str) -> NodeEntry:
         """A node with all its blobs, in the trash or not; raises NotFound."""
         await self._ready(who)
+        quick = self.store.glance(lambda rows: pages.quick_entry(rows, who.account_id, node))
+        if quick is not None:
+            return quick
         return await self.store.read(lambda rows: pages.full_entry(rows, pages.find(rows, who.account_id, node)))
 
     async def path(self, who: Identity, node: str) -> str:
