@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import json
@@ -50,6 +51,12 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "sync_server", *map(str, arguments)]
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if not name.startswith("SYNC_SERVER_")}
     folders = [(extra or {}).get("PYTHONPATH", ""), kept.get("PYTHONPATH", "")]
@@ -82,6 +89,8 @@ class RunningServer:
                 env=environment(self.extra),
                 process_group=0,
             )
+        # A test that fails leaves none behind.
+        atexit.register(_end, self.process)
         for _ in range(600):
             with log.open("rb") as read:
                 read.seek(begin)
