@@ -9,7 +9,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 .PHONY: help
 help: ## print the verbs
 	@echo "Usage: make VERB"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Older than the lock file or the set-up itself: made again, else nothing to do.
 .venv/.ready: requirements-dev.txt testbed/setup
@@ -45,12 +45,23 @@ bench: setup ## measure hardening beside dev-sec, and Docker's settings, on equa
 	@$(BIN)/python -m benchmarks.docker
 	@$(BIN)/python -m benchmarks.matomo
 
+.PHONY: bench-sync
+bench-sync: setup ## measure the sync server and client beside Gin, nginx, rclone, Syncthing and Unison (about ten minutes)
+	@testbed/setup-sync
+	@$(BIN)/python -m benchmarks.sync
+
+.PHONY: test-promises
+test-promises: setup ## break each promise of the sync server in a copy, and see the named test fail
+	@testbed/setup-sync
+	@sync_server/.venv/bin/python sync_server/tests/mutations.py
+
 .PHONY: lock
-lock: setup ## renew requirements-dev.txt from pyproject.toml
+lock: setup ## renew the locked requirements of this environment and of the sync server's
 	@$(BIN)/uv pip compile --quiet --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --upgrade --output-file requirements-dev.txt pyproject.toml
+	@testbed/lock-sync
 
 .PHONY: clean
 clean: ## remove everything demo and test made, the Python environment included
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbed clean; fi
-	@rm -rf .venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/.secrets inventory/demo/.oci-security-list.json
+	@rm -rf .venv sync_server/.venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/.secrets inventory/demo/.oci-security-list.json
