@@ -64,4 +64,4 @@ lock: setup ## renew the locked requirements of this environment and of the sync
 .PHONY: clean
 clean: ## remove everything demo and test made, the Python environment included
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbed clean; fi
-	@rm -rf .venv sync_server/.venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/.secrets inventory/demo/.oci-security-list.json
+	@rm -rf .venv sync_server/.venv .cache .collections .ansible inventory/demo/host_vars inventory/demo/.secrets inventory/demo/.matomo-snippets inventory/demo/.oci-security-list.json
