@@ -63,7 +63,7 @@ class App:
                 call = Call(scope, receive, self._services, operation, words)
                 if operation.scope is not None:
                     call.identity = self._services.auth.identify(
-                        call.header("authorization"), call.address, operation.scope
+                        call.header("authorization"), call.client_address, operation.scope
                     )
                 answer: ASGIApp = await operation.handler(call)
             except ClientGone:
@@ -86,6 +86,8 @@ class App:
             raise
         finally:
             self.running -= 1
+            if call is not None:
+                call.release()
 
     def _count(self, scope: Scope, operation: Operation | None, status: int, began: float) -> None:
         seconds = time.perf_counter() - began

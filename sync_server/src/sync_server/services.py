@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sync_server.http.body import Gathered
+
 if TYPE_CHECKING:
     from sync_server.auth.service import Auth
     from sync_server.config import Config
@@ -27,4 +29,5 @@ class Services:
     metrics: Metrics
     waiting: Waiting
     prober: Prober
+    gathered: Gathered = field(default_factory=Gathered)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

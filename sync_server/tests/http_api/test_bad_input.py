@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -257,6 +258,26 @@ def test_a_body_that_trickles_is_given_up(server: RunningServer, alice: httpx.Cl
         else:
             pytest.fail("a byte every 0.3 seconds keeps the connection for ever")
         assert b" 408 " in connection.recv(65536).splitlines()[0]
+
+
+def test_many_large_bodies_at_once_are_put_off_before_they_fill_the_memory(
+    server: RunningServer, alice: httpx.Client
+) -> None:
+    head = (
+        f"POST /api/v1/blobs/batch HTTP/1.1\r\nhost: x\r\nauthorization: {alice.headers['authorization']}\r\n"
+        "content-type: application/octet-stream\r\ncontent-length: 8000000\r\n\r\n"
+    )
+    with contextlib.ExitStack() as stack:
+        senders = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(6)
+        ]
+        for sender in senders:
+            with contextlib.suppress(ConnectionError):
+                sender.sendall(head.encode() + b"x" * 7_000_000)
+        refused = [sender for sender in senders if select.select([sender], [], [], 0.5)[0]]
+        answers = [sender.recv(65536).split(b"\r\n")[0] for sender in refused]
+        assert any(b" 503 " in answer for answer in answers), answers
+        assert alice.post("/blobs/have", json={"blobs": []}).status_code == 200
 
 
 def test_a_refusal_before_the_body_was_read_says_that_the_connection_ends(alice: httpx.Client) -> None:

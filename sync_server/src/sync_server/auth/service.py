@@ -24,6 +24,8 @@ from sync_server.auth.tokens import AccessTokens
 from sync_server.store.interface import Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sync_server.auth.database import AccountStore, Database
     from sync_server.auth.keys import Keys
     from sync_server.config import Config
@@ -67,7 +69,7 @@ class Auth:
 
     # --- who is asking -----------------------------------------------------------------------------------------------
 
-    def identify(self, authorization: str | None, address: str, scope: str) -> Identity:
+    def identify(self, authorization: str | None, address: Callable[[], str], scope: str) -> Identity:
         """The identity behind an Authorization header; raises NotAuthenticated or NotAllowed."""
         if authorization is None:
             raise NotAuthenticated("send an access token: Authorization: Bearer …")
@@ -83,7 +85,7 @@ class Auth:
         if scope not in identity.scopes:
             raise NotAllowed(scope)
         if identity.device_id not in self._seen:
-            self._seen[identity.device_id] = (int(time.time()), network_of(address))
+            self._seen[identity.device_id] = (int(time.time()), network_of(address()))
         return identity
 
     def is_live(self, identity: Identity) -> bool:

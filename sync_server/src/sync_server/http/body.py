@@ -28,6 +28,28 @@ _BITE = 512
 _GZIP_ERROR = cast("type[Exception]", isal_zlib.IsalError)
 
 
+class Gathered:
+    """Bytes of large bodies that are in memory now, those of all requests together: the memory of a small machine is
+    that of a few of them."""
+
+    LIMIT = 32 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def take(self, size: int) -> None:
+        """Count what came in; raises ProblemError 503 when there is no room for it."""
+        if self._bytes + size > self.LIMIT:
+            raise ProblemError(
+                "unavailable", "too much is being sent at once: try again in a few seconds", {"retry-after": "5"}
+            )
+        self._bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Count what is no longer there."""
+        self._bytes -= size
+
+
 class Decoder(Protocol):
     """Turns compressed pieces into pieces of bounded size."""
 

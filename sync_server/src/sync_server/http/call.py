@@ -23,13 +23,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Bodies up to this size are not counted: nobody is kept from logging in.
+_SMALL = 128 * 1024
 _NOBODY = Identity(0, 0)
 
 
 class Call:
     """A request: who asks, for what, with which body. Everything is read when it is asked for."""
 
-    __slots__ = ("_body_read", "_headers", "identity", "operation", "receive", "scope", "services", "words")
+    __slots__ = (
+        "_body_read",
+        "_gathered",
+        "_headers",
+        "identity",
+        "operation",
+        "receive",
+        "scope",
+        "services",
+        "words",
+    )
 
     def __init__(
         self, scope: Scope, receive: Receive, services: Services, operation: Operation, words: tuple[str, ...]
@@ -43,6 +55,7 @@ class Call:
         self.identity: Identity = _NOBODY
         self._headers: dict[bytes, bytes] | None = None
         self._body_read = False
+        self._gathered = 0
 
     @property
     def config(self) -> Config:
@@ -66,6 +79,10 @@ class Call:
     @property
     def address(self) -> str:
         """Where the request comes from: the nearest address that is not a trusted proxy."""
+        return self.client_address()
+
+    def client_address(self) -> str:
+        """The same, for who may not need it: behind a proxy it costs as much as the rest of the check."""
         client = self.scope.get("client")
         address = str(client[0]) if client else "unknown"
         trusted = self.config.trusted_proxies
@@ -117,10 +134,21 @@ class Call:
         except msgspec.ValidationError:
             raise ProblemError("not-found", f"there is no such {what}") from None
 
-    async def read(self, limit: int) -> bytes:
+    async def read(self, limit: int) -> bytearray:
         """The whole body, at most `limit` bytes of it."""
-        parts = [piece async for piece in self.pieces(limit)]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = bytearray()
+        async for piece in self.pieces(limit):
+            if limit > _SMALL:
+                self.services.gathered.take(len(piece))
+                self._gathered += len(piece)
+            data += piece
+        return data
+
+    def release(self) -> None:
+        """The request is over, and its body no longer in memory."""
+        if self._gathered:
+            self.services.gathered.give_back(self._gathered)
+            self._gathered = 0
 
     async def pieces(self, limit: int) -> AsyncIterator[bytes]:
         """The decoded body, piece by piece."""

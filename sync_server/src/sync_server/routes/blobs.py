@@ -88,13 +88,13 @@ async def put_batch(call: Call) -> ASGIApp:
     if media != "application/octet-stream":
         raise ProblemError("media-type", "send application/octet-stream", {"accept": "application/octet-stream"})
     body = memoryview(await call.read(MAX_BATCH))
-    blobs: list[tuple[str, bytes]] = []
+    blobs: list[tuple[str, memoryview]] = []
     position = 0
     while position < len(body):
         length = int.from_bytes(body[position + 32 : position + FRAME], "big")
         if len(body) < position + FRAME + length:
             raise ProblemError("invalid", f"the content at byte {position} is cut off")
-        blobs.append((body[position : position + 32].hex(), bytes(body[position + FRAME : position + FRAME + length])))
+        blobs.append((body[position : position + 32].hex(), body[position + FRAME : position + FRAME + length]))
         position += FRAME + length
         if len(blobs) > MAX_HAVE:
             raise ProblemError("too-large", f"at most {MAX_HAVE} contents at a time")

@@ -391,7 +391,7 @@ class Store(Protocol):
         """Raises QuotaExceeded when the account cannot keep so many bytes more."""
         ...
 
-    async def put_blobs(self, account: int, blobs: Sequence[tuple[str, bytes]]) -> list[str]:
+    async def put_blobs(self, account: int, blobs: Sequence[tuple[str, bytes | memoryview]]) -> list[str]:
         """Many small ones, made durable together; a status for each: ok, mismatch, too_large, quota."""
         ...
 

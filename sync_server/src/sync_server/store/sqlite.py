@@ -269,12 +269,12 @@ class SqliteStore:
         self.check_quota(account, 0)
         return BlobUpload(self, account, expected, self.blobs.new())
 
-    async def put_blobs(self, account: int, blobs: Sequence[tuple[str, bytes]]) -> list[str]:
+    async def put_blobs(self, account: int, blobs: Sequence[tuple[str, bytes | memoryview]]) -> list[str]:
         """Many small ones at the cost of one: see store.interface.Store."""
         self._check_writable()
         self.check_space(sum(len(data) for _, data in blobs))
         statuses: list[str] = []
-        wanted: dict[str, bytes] = {}
+        wanted: dict[str, bytes | memoryview] = {}
         total = 0
         for name, data in blobs:
             if len(data) > MAX_BLOB:
@@ -297,7 +297,7 @@ class SqliteStore:
                 await self._hold(account, [(name, len(data)) for name, data in wanted.items()])
         return statuses
 
-    def _place_all(self, blobs: dict[str, bytes]) -> None:
+    def _place_all(self, blobs: dict[str, bytes | memoryview]) -> None:
         written: list[tuple[str, TemporaryBlob]] = []
         try:
             for name, data in blobs.items():

@@ -318,7 +318,7 @@ class Tree:
             raise Invalid("A blob is named by its SHA-256 in lower-case hex.")
         return self.store.upload_blob(who.account_id, blob)
 
-    async def put_blobs(self, who: Identity, blobs: Sequence[tuple[str, bytes]]) -> list[BlobResult]:
+    async def put_blobs(self, who: Identity, blobs: Sequence[tuple[str, bytes | memoryview]]) -> list[BlobResult]:
         """Many small blobs at the cost of one; raises NoSpace."""
         await self._ready(who)
         statuses = await self.store.put_blobs(who.account_id, blobs)
