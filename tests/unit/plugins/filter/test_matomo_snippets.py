@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.diegonmarcos.servers.plugins.filter.matomo_snippets import matomo_snippets
 
+SCRIPT = Path(__file__).parents[4] / "roles/matomo/files/snippet.js"
 SHOP: dict[str, Any] = {"name": "Shop & Co", "urls": ["https://shop.example.org"]}
 
 
@@ -82,3 +84,8 @@ def test_a_site_without_a_number_has_no_lines_yet() -> None:
 def test_an_unknown_way_of_asking_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="Shop & Co has the consent maybe: use cookieless"):
         files({**SHOP, "consent": "maybe"})
+
+
+def test_jekyll_takes_the_lines_as_they_are() -> None:
+    for entry in matomo_snippets([SHOP], [{"idsite": 7}], SCRIPT.read_text(), "stats.example.org", "/out"):
+        assert re.findall(r"{{|{%|SETTINGS", entry["content"]) == []
