@@ -84,6 +84,19 @@ def test_a_range_outside_is_416_and_one_that_is_none_is_ignored(alice: httpx.Cli
         assert alice.get(f"/files/{folder}/a", headers={"range": header}).status_code == 200
 
 
+def test_not_modified_names_the_variant_that_is_known(alice: httpx.Client, folder: str) -> None:
+    alice.put(f"/files/{folder}/a.txt", content=b"line\n" * 1000)
+    first = alice.get(f"/files/{folder}/a.txt", headers={"accept-encoding": "gzip"})
+    again = alice.get(
+        f"/files/{folder}/a.txt", headers={"accept-encoding": "gzip", "if-none-match": first.headers["etag"]}
+    )
+    assert again.status_code == 304
+    assert again.headers["etag"] == first.headers["etag"]
+    assert again.headers["vary"] == first.headers["vary"] == "accept-encoding"
+    part = alice.get(f"/files/{folder}/a.txt", headers={"accept-encoding": "gzip", "range": "bytes=0-3"})
+    assert (part.content, part.headers["etag"]) == (b"line", _tag(b"line\n" * 1000))
+
+
 def test_only_get_knows_ranges(alice: httpx.Client, folder: str) -> None:
     alice.put(f"/files/{folder}/a", content=b"0123456789")
     head = alice.head(f"/files/{folder}/a", headers={"range": "bytes=0-1"})

@@ -82,10 +82,17 @@ def answer(call: Call, download: Download) -> ASGIApp:
     ]
     if download.mtime is not None:
         headers.append(("last-modified", formatdate(min(max(download.mtime, 0) / 1000, 253402300799), usegmt=True)))
+    media = _media(download.name)
+    encoding = None
+    if download.compress and _PAYS_FROM <= download.size <= _PAYS_TO and _pays(media, download.name):
+        headers.append(("vary", "accept-encoding"))
+        encoding = accepted_encoding(call.header("accept-encoding"))
+    # Each form of the same content has a tag of its own (RFC 9110 section 8.8.3.3).
+    variant = download.etag if encoding is None else f'"{tag}-{encoding}"'
     if (known := call.header("if-none-match")) is not None:
         check_etag_list(known, "If-None-Match")
         if known.strip() == "*" or tag in bare_etags(known):
-            return _Send(304, [*headers, ("etag", download.etag)], (), 0, 0)
+            return _Send(304, [*headers, ("etag", variant)], (), 0, 0)
 
     whole = True
     start, end = 0, download.size
@@ -98,7 +105,6 @@ def answer(call: Call, download: Download) -> ASGIApp:
         if chosen is not None:
             start, end = chosen
             whole = False
-    media = _media(download.name)
     # What a user stored must never run as a page of this server.
     headers += [
         ("content-type", media),
@@ -111,14 +117,10 @@ def answer(call: Call, download: Download) -> ASGIApp:
     if not whole:
         headers += [("etag", download.etag), ("content-range", f"bytes {start}-{end - 1}/{download.size}")]
         return _Send(206, headers, download.parts, start, end)
-    if download.compress and _PAYS_FROM <= download.size <= _PAYS_TO and _pays(media, download.name):
-        headers.append(("vary", "accept-encoding"))
-        encoding = accepted_encoding(call.header("accept-encoding"))
-        if encoding is not None:
-            headers += [("etag", f'"{tag}-{encoding}"'), ("content-encoding", encoding)]
-            return _Send(200, headers, download.parts, 0, download.size, encoding)
-    headers.append(("etag", download.etag))
-    return _Send(200, headers, download.parts, 0, download.size)
+    headers.append(("etag", variant))
+    if encoding is not None:
+        headers.append(("content-encoding", encoding))
+    return _Send(200, headers, download.parts, 0, download.size, encoding)
 
 
 def _media(name: str) -> str:
