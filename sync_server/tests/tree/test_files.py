@@ -270,6 +270,19 @@ async def test_more_than_the_quota_is_refused_before_it_is_stored(laptop: Device
     assert (usage.used, usage.quota) == (8, 10)
 
 
+async def test_uploads_at_the_same_time_do_not_pass_the_quota_together(world: World, laptop: Device) -> None:
+    await laptop.tree.set_quota(1, 100)
+
+    async def bring(content: bytes) -> None:
+        upload = world.store.upload_blob(1)
+        upload.write(content)
+        await upload.finish()
+
+    done = await asyncio.gather(*(bring(bytes([number]) * 60) for number in range(4)), return_exceptions=True)
+    assert [type(error) for error in done if error is not None] == [QuotaExceeded] * 3
+    assert (await laptop.tree.usage(laptop.who)).pending == 60
+
+
 async def test_a_commit_beyond_the_quota_is_answered_and_the_rest_of_it_done(laptop: Device) -> None:
     first, second = await laptop.upload(b"123456"), await laptop.upload(b"abcdef")
     await laptop.tree.set_quota(1, 10)

@@ -334,8 +334,13 @@ class SqliteStore:
         def job(rows: SqliteTransaction) -> None:
             rows.ensure_tree(account, quota)
             now = now_ms()
+            tree = rows.tree(account)
+            before = tree.pending
             for blob, size in blobs:
                 rows.hold(account, blob, size, now)
+            # Asked for before too, but several uploads at once may each have fitted alone.
+            if tree.quota is not None and tree.pending > tree.quota and tree.pending > before:
+                raise QuotaExceeded(f"The account may keep {tree.quota} bytes, and {tree.used} are used.")
 
         await self.write_rows(job)
 
