@@ -211,7 +211,8 @@ def _published_records(on_box: OnBox, domain: str) -> dict[str, bytes]:
     table = on_box("cat /opt/servers/mailserver/config/opendkim/KeyTable").split()
     name, _, place = table[0], table[1].split(":")[1], table[1].split(":")[2]
     path = "/opt/servers/mailserver/config/opendkim/keys" + place.removeprefix("/etc/opendkim/keys")
-    public = on_box(f"openssl pkey -in {path} -pubout | grep -v ---- | tr -d '\\n'").strip()
+    lines = on_box(f"openssl pkey -in {path} -pubout").splitlines()
+    public = "".join(line for line in lines if not line.startswith("-----"))
     return {name: f"v=DKIM1; k=rsa; p={public}".encode()}
 
 
