@@ -162,9 +162,19 @@ def _serve(settings: Config, _: argparse.Namespace) -> int:
 # --- accounts --------------------------------------------------------------------------------------------------------
 
 
-def _with_store(settings: Config, work: Callable[[SqliteStore], Awaitable[int]], role: str = "tool") -> int:
+def _no_store(settings: Config) -> CommandError:
+    return CommandError(f"there is no store in {settings.data_dir}")
+
+
+def _with_store(
+    settings: Config, work: Callable[[SqliteStore], Awaitable[int]], role: str = "tool", *, make: bool = False
+) -> int:
+    """Run `work` on the store; only with `make` one that is not there is made."""
     from sync_server.server import store_settings
     from sync_server.store.sqlite import SqliteStore
+
+    if not make and not (settings.data_dir / "db.sqlite3").exists():
+        raise _no_store(settings)
 
     async def run() -> int:
         store = await SqliteStore.open(
@@ -224,7 +234,7 @@ def _user_add(settings: Config, options: argparse.Namespace) -> int:
         print(f"made account {account.name}")
         return 0
 
-    return _with_store(settings, work)
+    return _with_store(settings, work, make=True)
 
 
 def _user_passwd(settings: Config, options: argparse.Namespace) -> int:
@@ -299,7 +309,7 @@ def _user_apply(settings: Config, options: argparse.Namespace) -> int:
             print(line)
         return 0
 
-    return _with_store(settings, work)
+    return _with_store(settings, work, make=True)
 
 
 def _device_list(settings: Config, options: argparse.Namespace) -> int:
@@ -353,8 +363,14 @@ def _check(settings: Config, options: argparse.Namespace) -> int:
     from sync_server.store import maintenance
 
     if not (settings.data_dir / "db.sqlite3").exists():
-        raise CommandError(f"there is no store in {settings.data_dir}")
-    report = maintenance.check(settings.data_dir, quick=options.quick)
+        raise _no_store(settings)
+    try:
+        report = maintenance.check(settings.data_dir, quick=options.quick)
+    except sqlite3.DatabaseError as error:
+        # A database that is only busy says nothing about what is in it.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            write_last_check(settings.data_dir, LastCheck(int(time.time() * 1000), False, 0))
+        raise
     if not options.quick:
         write_last_check(settings.data_dir, LastCheck(int(time.time() * 1000), report.ok, report.blobs))
     _print_damage(report.damaged)
@@ -396,7 +412,7 @@ def _backup(settings: Config, options: argparse.Namespace) -> int:
     from sync_server.store import maintenance
 
     if not (settings.data_dir / "db.sqlite3").exists():
-        raise CommandError(f"there is no store in {settings.data_dir}")
+        raise _no_store(settings)
     report = maintenance.backup(settings.data_dir, options.destination)
     key = settings.data_dir / KEY_FILE
     if key.exists():

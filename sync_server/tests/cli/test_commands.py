@@ -308,6 +308,7 @@ def test_a_database_that_cannot_be_read_is_said_in_one_sentence(tmp_path: Path) 
         assert done.returncode == 1, words
         assert "Traceback" not in done.stderr, words
         assert "database" in done.stderr + done.stdout, words
+    assert json.loads((tmp_path / "last-check.json").read_text())["ok"] is False
 
 
 def test_a_password_file_that_is_no_text_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -332,3 +333,11 @@ def test_a_backup_by_root_does_not_stop_the_collection(own: RunningServer, tmp_p
     os.chown(own.data, 65534, 65534)
     assert own.tool("backup", str(tmp_path / "copy")).returncode == 0
     assert (own.data / "backup.lock").stat().st_uid == 65534
+
+
+@pytest.mark.parametrize("words", [("device", "list"), ("user", "list"), ("user", "quota", "alice", "1G"), ("gc",)])
+def test_a_mistyped_folder_is_told_and_not_made(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = _run(*words, "--data-dir", str(tmp_path / "typo"))
+    assert done.returncode == 1
+    assert "there is no store in" in done.stderr
+    assert not (tmp_path / "typo").exists()
