@@ -173,7 +173,8 @@ class Transport:
     def _send(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> None:
-        connection.putrequest(method, path, skip_accept_encoding=True)
+        # With a second Host, nginx answers 400 (RFC 9112, 3.2).
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
         if body or method in ("POST", "PUT"):
