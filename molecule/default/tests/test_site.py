@@ -48,7 +48,7 @@ def wait_for(what: Callable[[], bool], seconds: float) -> bool:
 
 
 def test_only_the_ports_of_the_table_are_open_among_all_there_are(open_ports: OpenPorts) -> None:
-    assert open_ports(range(1, 65536)) == {22, 80, 443}
+    assert open_ports(range(1, 65536)) == {22, 25, 80, 443, 465, 587, 993}
 
 
 def test_the_site_has_a_certificate_of_the_authority_for_its_name(request_site: RequestSite, site: str) -> None:
@@ -155,8 +155,10 @@ def test_a_killed_proxy_comes_back_by_itself(on_box: OnBox, request_site: Reques
 
 
 def test_no_secret_is_readable_by_others_or_shown_among_processes(on_box: OnBox, inventory: Path) -> None:
-    secrets = [path.read_text().strip() for path in (inventory / ".secrets").rglob("*") if path.is_file()]
-    assert len(secrets) >= 5
+    files = [path for path in (inventory / ".secrets").rglob("*") if path.is_file()]
+    # One is empty: it keeps two runs from making a key at the same time.
+    secrets = [text for path in files if (text := path.read_text().strip())]
+    assert len(secrets) >= 8
     # As somebody without rights: a readable file in a closed folder is out of reach.
     search = "find /opt /etc /var/lib/servers /var/log /home /root -type f -readable -print0 | xargs -0 cat"
     readable = shlex.join(["runuser", "-u", "nobody", "--", "sh", "-c", search])

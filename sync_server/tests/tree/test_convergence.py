@@ -67,6 +67,8 @@ class Replica:
     known: dict[str, Known] = field(default_factory=dict)
     unanswered: CommitRequest | None = None
     seen: int = 0
+    # Its own new files, which it has before the journal tells of them: id → (folder, content).
+    made: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Histories(RuleBasedStateMachine):
@@ -231,11 +233,17 @@ class Histories(RuleBasedStateMachine):
         """What the model, which sees through lost answers, makes of it."""
         if isinstance(op, Put) and result.status in {"ok", "conflict_copy"}:
             self.acknowledged.add(op.blobs[0])
+            if op.node is None and result.node is not None:
+                place = result.entry.parent if result.entry is not None else op.parent
+                replica.made[result.node] = (place or "root", op.blobs[0])
             before = replica.known.get(op.node or "")
             if result.status == "ok" and before is not None and before.content is not None:
                 self.replaced.add(before.content)
         if isinstance(op, Delete) and result.status == "ok":
-            self.replaced |= {known.content for known in self.below(replica, op.node) if known.content is not None}
+            below = self.below(replica, op.node)
+            self.replaced |= {known.content for known in below if known.content is not None}
+            folders = {known.entry.id for known in below}
+            self.replaced |= {content for folder, content in replica.made.values() if folder in folders}
 
     def learn(self, replica: Replica, op: Op, result: OpResult) -> None:
         if result.status != "ok":
