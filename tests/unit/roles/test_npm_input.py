@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[3]
+ROLE = "npm"
 
 HOST = {"domain_names": ["www.example.org"], "forward_host": "web", "forward_port": 80}
 GOOD: dict[str, Any] = {
@@ -108,49 +103,6 @@ FINE: dict[str, dict[str, Any]] = {
         **host(domain_names=["localhost"]),
     },
 }
-
-
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the role says to each case; one play for all of them, each on a host of its own."""
-    folder = tmp_path_factory.mktemp("play")
-    role = ROOT / "roles/npm"
-    given = {
-        **yaml.safe_load((role / "defaults/main.yml").read_text()),
-        "role_path": str(role),
-        "ansible_connection": "local",
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-    }
-    cases = {name: values for name, (values, _) in BAD.items()} | FINE
-    names = {name: f"case{number}" for number, name in enumerate(cases)}
-    hosts = {names[name]: {**given, **GOOD, **values} for name, values in cases.items()}
-    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    collect = "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'said'))) | to_json }}"
-    play = [
-        {
-            "hosts": "all",
-            "gather_facts": False,
-            "vars_files": [str(role / "vars/main.yml")],
-            "tasks": [
-                {"ansible.builtin.set_fact": {"said": ""}},
-                {
-                    "block": [{"ansible.builtin.include_tasks": str(role / "tasks/validate.yml")}],
-                    "rescue": [{"ansible.builtin.set_fact": {"said": "{{ ansible_failed_result.msg }}"}}],
-                },
-                {
-                    "ansible.builtin.copy": {"content": collect, "dest": str(folder / "said.json"), "mode": "0600"},
-                    "run_once": True,
-                },
-            ],
-        }
-    ]
-    (folder / "play.json").write_text(json.dumps(play))
-    command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(folder / "hosts.json"), str(folder / "play.json")]
-    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((folder / "said.json").read_text())
-    return {name: found[place] for name, place in names.items()}
 
 
 @pytest.mark.parametrize("case", BAD)
