@@ -269,6 +269,7 @@ class Cable:
     def __init__(self, port: int) -> None:
         self.target = port
         self.up = True
+        self.refused = 0
         self.sent = 0
         self.received = 0
         self._pairs: set[socket.socket] = set()
@@ -288,6 +289,12 @@ class Cable:
     def mend(self) -> None:
         self.up = True
 
+    def hiccup(self, refused: int) -> None:
+        """Break what is under way and refuse so many connections; then all is well again."""
+        self.refused = refused
+        self.cut()
+        self.mend()
+
     def close(self) -> None:
         self._listener.close()
         self.cut()
@@ -298,7 +305,8 @@ class Cable:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            if not self.up:
+            if self.refused or not self.up:
+                self.refused = max(0, self.refused - 1)
                 near.close()
                 continue
             try:

@@ -106,6 +106,23 @@ def test_a_cut_cable_is_survived_and_the_transfer_goes_on(account: Account, mach
     assert right.has("meanwhile.txt", "written offline")
 
 
+def test_after_a_hiccup_of_the_line_no_content_is_sent_twice(account: Account, machine: Make, cable: Cable) -> None:
+    one = machine("one")
+    one.join(account, url=cable.url)
+    one.write("big.bin", random.Random(3).randbytes(30_000_000))
+    one.run("limit", "--up", "4000")
+    one.start()
+    # The first 4.7 MB are answered for, the next 5.4 MB are on the line, and 4.9 MB are ready to follow.
+    eventually(lambda: cable.sent > 6_000_000, 60)
+    before = cable.sent
+    # The upload tries again at once, and fails; what is ready to follow would get through.
+    cable.hiccup(refused=1)
+    eventually(lambda: one.status()["state"] == "offline")
+    one.write("meanwhile.txt", "written")
+    equal(one)
+    assert cable.sent - before < 26_000_000
+
+
 def test_killed_daemons_lose_nothing(account: Account, machine: Make) -> None:
     left, right = machine("left"), machine("right")
     chance = random.Random(4)

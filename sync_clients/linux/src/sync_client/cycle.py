@@ -901,11 +901,25 @@ class Cycle:
         names = list(dict.fromkeys(name for _, blobs in puts for name in blobs))
         missing: set[str] = set()
         for start in range(0, len(names), MAX_HAVE):
-            missing.update(self.server.have(names[start : start + MAX_HAVE]))
+            missing.update(self._after_uploads(self.server.have, names[start : start + MAX_HAVE]))
             yield "asked what is missing"
+        under_way: deque[Future[None]] = deque()
+        try:
+            yield from self._upload_missing(puts, missing, under_way, spoilt)
+        finally:
+            # A round that failed leaves nothing to be sent beside the next one, which sends it itself.
+            for lot in under_way:
+                lot.cancel()
+
+    def _after_uploads(self, ask: Callable[[list[str]], list[str]], names: list[str]) -> list[str]:
+        """Ask behind what an interrupted round still has under way: it would be sent again otherwise."""
+        return ask(names) if self.helper is None else self.helper.submit(ask, names).result()
+
+    def _upload_missing(
+        self, puts: list[tuple[Entry, list[str]]], missing: set[str], under_way: deque[Future[None]], spoilt: set[int]
+    ) -> Iterator[str]:
         waiting: list[tuple[str, bytes]] = []
         size = 0
-        under_way: deque[Future[None]] = deque()
         for e, blobs in puts:
             if missing.isdisjoint(blobs):
                 continue
