@@ -141,6 +141,16 @@ def test_a_revoked_login_stops_nothing_but_the_sync(account: Account, machine: M
     equal(one)
 
 
+def test_a_revoked_login_is_noticed_also_where_nothing_changes(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    one.start()
+    one.write("a.txt", "a")
+    equal(one)
+    account.server.revoke(account)
+    eventually(lambda: one.status()["state"] == "login needed", 60, one.log)
+
+
 def test_a_folder_synced_already_is_refused(account: Account, machine: Make) -> None:
     one, other = machine("one"), machine("other")
     one.join(account)

@@ -143,8 +143,10 @@ def test_the_log_can_be_followed(account: Account, machine: Make) -> None:
     one = machine("one")
     one.join(account)
     one.start()
+    # As from a terminal: what a script runs in the background is deaf to Ctrl-C.
+    at_terminal = ["env", "--default-signal=INT"]
     follower = subprocess.Popen(
-        [Path(sys.executable).with_name("sync-client"), "log", "-f"],
+        [*at_terminal, Path(sys.executable).with_name("sync-client"), "log", "-f"],
         env=one.env, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert follower.stdout is not None
@@ -154,7 +156,7 @@ def test_the_log_can_be_followed(account: Account, machine: Make) -> None:
             pass
     finally:
         follower.send_signal(signal.SIGINT)
-        follower.wait(10)
+        assert follower.wait(10) == 130
         follower.stdout.close()
 
 

@@ -395,7 +395,11 @@ class Agent:
                 self._remote_news = True
                 self._wake.set()
                 time.sleep(2)
-            except (SyncError, OSError):
+            except (SyncError, OSError) as error:
+                if isinstance(error, NotAllowed):
+                    # Where nothing else is to be done, nobody else would learn of it.
+                    self._remote_news = True
+                    self._wake.set()
                 self.transport.close()
                 time.sleep(min(wait, 30) * random.uniform(0.75, 1.25))
                 wait = min(wait * 2, _BACKOFF[1])
