@@ -12,11 +12,10 @@ import tempfile
 import time
 import typing as t
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._local_http import Reply, send
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._matomo_api import Api, MatomoError, Unreachable
 
 T = t.TypeVar("T")
@@ -35,30 +34,15 @@ TOKEN: dict[str, dict[str, t.Any]] = {"token": {"type": "str", "no_log": True}}
 
 
 class UrlTransport:
-    """Sends requests with Ansible's own HTTP client, past any proxy: Matomo listens on this host."""
+    """Sends requests to Matomo, which listens on this host."""
 
     def __init__(self, url: str) -> None:
         self._base = url.rstrip("/")
 
     def __call__(
         self, method: str, path: str, data: bytes | None, headers: t.Mapping[str, str], timeout: float
-    ) -> tuple[int, str, bytes]:
-        try:
-            with open_url(
-                self._base + path,
-                method=method,
-                data=data,
-                headers=dict(headers),
-                timeout=timeout,
-                use_proxy=False,
-                follow_redirects="none",
-            ) as reply:
-                return int(reply.status), str(reply.headers.get("Location") or ""), bytes(reply.read())
-        except HTTPError as error:
-            return int(error.code), str(error.headers.get("Location") or ""), bytes(error.read())
-        except URLError as error:
-            # urllib hides a refused connection, which alone is safe to try again.
-            raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
+    ) -> Reply:
+        return send(method, self._base + path, data, headers, timeout)
 
 
 def api_of(module: AnsibleModule) -> Api:

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import typing as t
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
+from ansible_collections.diegonmarcos.servers.plugins.module_utils._local_http import send
 from ansible_collections.diegonmarcos.servers.plugins.module_utils._npm_api import Api, NpmError, Unreachable
 
 T = t.TypeVar("T")
@@ -28,7 +27,7 @@ DATA_DIR: dict[str, dict[str, t.Any]] = {"data_dir": {"type": "path"}}
 
 
 class UrlTransport:
-    """Sends requests with Ansible's own HTTP client, past any proxy: the API listens on this host."""
+    """Sends requests to the API, which listens on this host."""
 
     def __init__(self, url: str) -> None:
         self._base = url.rstrip("/") + "/api"
@@ -36,22 +35,8 @@ class UrlTransport:
     def __call__(
         self, method: str, path: str, data: bytes | None, headers: t.Mapping[str, str], timeout: float
     ) -> tuple[int, bytes]:
-        try:
-            with open_url(
-                self._base + path,
-                method=method,
-                data=data,
-                headers=dict(headers),
-                timeout=timeout,
-                use_proxy=False,
-                follow_redirects="none",
-            ) as reply:
-                return int(reply.status), bytes(reply.read())
-        except HTTPError as error:
-            return int(error.code), bytes(error.read())
-        except URLError as error:
-            # urllib hides a refused connection, which alone is safe to try again.
-            raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
+        reply = send(method, self._base + path, data, headers, timeout)
+        return reply.status, reply.body
 
 
 def api_of(module: AnsibleModule) -> Api:
