@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from sync_server.auth.errors import NotAuthenticated
 from sync_server.http import problems
 from sync_server.http.call import Call, body_is_empty
 from sync_server.http.problems import ClientGone, ProblemError
@@ -80,7 +81,7 @@ class App:
                 answer = known
             self._count(scope, operation, getattr(answer, "status_code", 200), began)
             await answer(scope, receive, send)
-        except (OSError, TimeoutError, asyncio.CancelledError):
+        except (OSError, TimeoutError, NotAuthenticated, asyncio.CancelledError):
             # The answer has begun: breaking it off is the only way to say that it is not whole.
             log.debug("an answer was broken off", exc_info=True)
             raise

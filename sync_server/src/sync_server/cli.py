@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = _command(devices, "list", "list devices and app passwords", _device_list)
     listing.add_argument("name", nargs="?", help="of this account only")
     config.add_flags(listing, only=_STORE_SETTINGS)
-    revoke = _command(devices, "revoke", "cut a device off; a running server follows within a second", _device_revoke)
+    revoke = _command(devices, "revoke", "cut a device off, at once, also from a running server", _device_revoke)
     revoke.add_argument("id", type=int, help="number of the device, as `device list` shows it")
     config.add_flags(revoke, only=_STORE_SETTINGS)
 
@@ -254,6 +254,7 @@ def _user_passwd(settings: Config, options: argparse.Namespace) -> int:
             return len(devices)
 
         count = await store.sql_write(change)
+        _until_noticed()
         print(f"password set; {count} devices and app passwords cut off")
         return 0
 
@@ -305,7 +306,10 @@ def _user_apply(settings: Config, options: argparse.Namespace) -> int:
         raise CommandError(f"the list cannot be used: {error}") from None
 
     async def work(store: SqliteStore) -> int:
-        for line in await provision.apply(store, settings, wanted, dry_run=options.dry_run):
+        changes = await provision.apply(store, settings, wanted, dry_run=options.dry_run)
+        if changes and not options.dry_run:
+            _until_noticed()
+        for line in changes:
             print(line)
         return 0
 
@@ -329,6 +333,11 @@ def _device_list(settings: Config, options: argparse.Namespace) -> int:
     return _with_store(settings, work)
 
 
+def _until_noticed() -> None:
+    """Whoever was cut off is refused by a serving process, too, before this says that it is done."""
+    time.sleep(accounts.NOTICED_SECONDS)
+
+
 def _device_revoke(settings: Config, options: argparse.Namespace) -> int:
     now = int(time.time())
 
@@ -345,6 +354,7 @@ def _device_revoke(settings: Config, options: argparse.Namespace) -> int:
             raise CommandError(f"there is no device {options.id}")
 
         device = await store.sql_write(cut)
+        _until_noticed()
         print(f"cut off {device.name}")
         return 0
 

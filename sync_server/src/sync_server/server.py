@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from sync_server import __version__
 from sync_server.app import MAX_HEADER_BYTES, App
 from sync_server.auth import keys
+from sync_server.auth.accounts import NOTICED_SECONDS
 from sync_server.auth.service import Auth
 from sync_server.health import Prober
 from sync_server.metrics import Metrics
@@ -65,7 +67,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
             waiting=Waiting(config.max_waiting, metrics),
             prober=Prober(store),
         )
-        jobs = [asyncio.create_task(_keep_seen(services)), asyncio.create_task(_keep_house(services))]
+        jobs = [asyncio.create_task(job(services)) for job in (_watch_revocations, _keep_seen, _keep_house)]
         try:
             yield services
         finally:
@@ -77,6 +79,16 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
             auth.close()
     finally:
         await store.close()
+
+
+async def _watch_revocations(services: Services) -> None:
+    """Requests look for themselves; who waits for changes must not wait for the next request too."""
+    while True:
+        await asyncio.sleep(NOTICED_SECONDS)
+        try:
+            services.auth.look_for_other_processes()
+        except sqlite3.Error as error:
+            log.warning("the devices cannot be read", extra={"reason": str(error)})
 
 
 async def _keep_seen(services: Services) -> None:

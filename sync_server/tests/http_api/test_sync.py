@@ -272,7 +272,7 @@ async def test_who_stops_reading_a_batch_neither_holds_it_in_memory_nor_for_ever
     async def take(message: Message) -> None:
         sent.append(message.get("body", b""))
 
-    await _Frames([blob], None)({}, receive, take)
+    await _Frames([blob], None, lambda: None)({}, receive, take)
     assert b"".join(sent)[36:] == data
     assert max(map(len, sent)) <= 512 * 1024
 
@@ -281,7 +281,7 @@ async def test_who_stops_reading_a_batch_neither_holds_it_in_memory_nor_for_ever
 
     monkeypatch.setattr(content, "STALLED_SECONDS", 0.05)
     with pytest.raises(TimeoutError):
-        await _Frames([blob], None)({}, receive, stall)
+        await _Frames([blob], None, lambda: None)({}, receive, stall)
 
 
 def test_an_upload_of_a_tus_client(alice: httpx.Client, folder: str) -> None:

@@ -23,6 +23,8 @@ MAX_DEVICES = 200
 _IDLE_SECONDS = 7 * 86400
 # How long after a refresh the same question from the same address gets the same answer.
 RETRY_SECONDS = 60
+# A serving process knows by then what another one revoked, and refuses it.
+NOTICED_SECONDS = 0.25
 _DEAD_TOKEN_SECONDS = 14 * 86400
 _AUDIT_SECONDS = 400 * 86400
 _FAILURES_SECONDS = 90 * 86400

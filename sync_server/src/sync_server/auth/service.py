@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sync_server.auth")
 
-# How long a revocation by another process (the command line) may go unnoticed.
-_OTHER_PROCESS_SECONDS = 1.0
 _AUDITED_FAILURES = Limit(100, 30.0)
 
 
@@ -63,8 +61,7 @@ class Auth:
         self._seen: dict[int, tuple[int, str]] = {}
         self._next_look = 0.0
         self._data_version = -1
-        # Long answers (events, long-polls) wait for this too, so that a revocation ends them.
-        self.revoked = asyncio.Event()
+        self._revoked = asyncio.Event()
         self._read_epochs()
 
     # --- who is asking -----------------------------------------------------------------------------------------------
@@ -73,7 +70,7 @@ class Auth:
         """The identity behind an Authorization header; raises NotAuthenticated or NotAllowed."""
         if authorization is None:
             raise NotAuthenticated("send an access token: Authorization: Bearer …")
-        self._look_for_other_processes()
+        self.look_for_other_processes()
         kind, _, value = authorization.partition(" ")
         kind = kind.lower()
         if kind == "bearer":
@@ -89,9 +86,19 @@ class Auth:
         return identity
 
     def is_live(self, identity: Identity) -> bool:
-        """Whether the device was not revoked since; for answers that take long."""
-        self._look_for_other_processes()
+        """Whether the device was not revoked since; for what takes long."""
+        self.look_for_other_processes()
         return identity.device_id in self._epochs
+
+    def check_live(self, identity: Identity) -> None:
+        """Raise NotAuthenticated when the device was revoked since."""
+        if not self.is_live(identity):
+            raise NotAuthenticated("the device was revoked")
+
+    async def until_revoked(self, identity: Identity) -> None:
+        """Return when the device is revoked."""
+        while self.is_live(identity):
+            await self._revoked.wait()
 
     def _app_password(self, value: str) -> Identity:
         try:
@@ -271,7 +278,7 @@ class Auth:
         pending = self._flow.poll(device_code)
         account_id = pending.approved_by
         assert account_id is not None
-        self._look_for_other_processes()
+        self.look_for_other_processes()
         if pending.approved_on not in self._epochs:
             raise DeviceFlowPending("access_denied", "the device that approved it was cut off since")
         network = network_of(address)
@@ -354,7 +361,10 @@ class Auth:
         return self._config.refresh_token_days * 86400
 
     def _logged_in(self, device: Device, refresh_token: str) -> Login:
-        self._epochs[device.id] = device.epoch
+        # Asked for again: another process may have revoked it since it was written.
+        current = accounts.find_device(self._rows, device.account_id, device.id)
+        if current is not None and current.revoked_at is None:
+            self._epochs[device.id] = current.epoch
         access = self._tokens.issue(Identity(device.account_id, device.id, device.scopes), device.epoch)
         return Login(access, self._config.access_token_seconds, refresh_token, device)
 
@@ -363,8 +373,8 @@ class Auth:
             self._announce()
 
     def _announce(self) -> None:
-        self.revoked.set()
-        self.revoked = asyncio.Event()
+        self._revoked.set()
+        self._revoked = asyncio.Event()
 
     def _read_epochs(self) -> None:
         live = accounts.live_epochs(self._rows)
@@ -375,11 +385,12 @@ class Auth:
         if gone:
             self._announce()
 
-    def _look_for_other_processes(self) -> None:
+    def look_for_other_processes(self) -> None:
+        """Notice what the command line revoked: with each request and before each step of one, but not too often."""
         now = time.monotonic()
         if now < self._next_look:
             return
-        self._next_look = now + _OTHER_PROCESS_SECONDS
+        self._next_look = now + accounts.NOTICED_SECONDS
         version = self._rows.execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version:
             self._data_version = version

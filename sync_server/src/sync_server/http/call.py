@@ -151,7 +151,7 @@ class Call:
             self._gathered = 0
 
     async def pieces(self, limit: int) -> AsyncIterator[bytes]:
-        """The decoded body, piece by piece."""
+        """The decoded body, piece by piece; raises NotAuthenticated when the device is revoked meanwhile."""
         async for piece in body.pieces(
             self.receive,
             encoding=self.header("content-encoding"),
@@ -160,8 +160,15 @@ class Call:
             idle=self.config.body_idle_seconds,
             min_rate=self.config.body_min_rate,
         ):
+            self.check_live()
             yield piece
         self._body_read = True
+        self.check_live()
+
+    def check_live(self) -> None:
+        """Raise NotAuthenticated when the device was revoked since the request began."""
+        if self.operation.scope is not None:
+            self.services.auth.check_live(self.identity)
 
     async def json(self, kind: type[T], limit: int = 64 * 1024) -> T:
         """The JSON body as the given type: 415 for another kind of body, 400 for broken JSON, 422 for a wrong one."""

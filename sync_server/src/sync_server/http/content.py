@@ -20,7 +20,7 @@ from sync_server.http.answers import accepted_encoding
 from sync_server.http.problems import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -92,7 +92,7 @@ def answer(call: Call, download: Download) -> ASGIApp:
     if (known := call.header("if-none-match")) is not None:
         check_etag_list(known, "If-None-Match")
         if known.strip() == "*" or tag in bare_etags(known):
-            return _Send(304, [*headers, ("etag", variant)], (), 0, 0)
+            return _Send(call.check_live, 304, [*headers, ("etag", variant)], (), 0, 0)
 
     whole = True
     start, end = 0, download.size
@@ -116,11 +116,11 @@ def answer(call: Call, download: Download) -> ASGIApp:
         call.services.metrics.bytes_out.inc(end - start)
     if not whole:
         headers += [("etag", download.etag), ("content-range", f"bytes {start}-{end - 1}/{download.size}")]
-        return _Send(206, headers, download.parts, start, end)
+        return _Send(call.check_live, 206, headers, download.parts, start, end)
     headers.append(("etag", variant))
     if encoding is not None:
         headers.append(("content-encoding", encoding))
-    return _Send(200, headers, download.parts, 0, download.size, encoding)
+    return _Send(call.check_live, 200, headers, download.parts, 0, download.size, encoding)
 
 
 def _media(name: str) -> str:
@@ -154,6 +154,7 @@ class _Send:
 
     def __init__(
         self,
+        check: Callable[[], None],
         status: int,
         headers: list[tuple[str, str]],
         parts: Sequence[BlobFile],
@@ -162,6 +163,7 @@ class _Send:
         encoding: str | None = None,
     ) -> None:
         self.status_code = status
+        self._check = check
         self._headers = headers
         self._parts = parts
         self._start = start
@@ -198,7 +200,7 @@ class _Send:
         ):
             await send({"type": "http.response.pathsend", "path": str(first.path)})
             return
-        await send_pieces(send, self._pieces(), self._encoding)
+        await send_pieces(send, self._pieces(), self._encoding, self._check)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         position = 0
@@ -226,9 +228,12 @@ def read_pieces(part: BlobFile, begin: int, stop: int) -> Iterator[bytes]:
         os.close(handle)
 
 
-async def send_pieces(send: Send, pieces: AsyncIterator[bytes], encoding: str | None) -> None:
-    """The body of an answer that has begun."""
+async def send_pieces(
+    send: Send, pieces: AsyncIterator[bytes], encoding: str | None, check: Callable[[], None]
+) -> None:
+    """The body of an answer that has begun; what `check` raises breaks it off."""
     async for piece in pieces if encoding is None else _compressed(pieces, encoding):
+        check()
         # Who stops reading must not keep the connection for ever.
         async with asyncio.timeout(STALLED_SECONDS):
             await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -16,7 +16,7 @@ from sync_server.http.routing import Bytes, Header, Routes, Tags
 from sync_server.store.interface import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -119,13 +119,14 @@ async def fetch_batch(call: Call) -> ASGIApp:
         except NotFound:
             continue
     call.services.metrics.bytes_out.inc(sum(blob.size for blob in found))
-    return _Frames(found, accepted_encoding(call.header("accept-encoding")))
+    return _Frames(found, accepted_encoding(call.header("accept-encoding")), call.check_live)
 
 
 class _Frames:
     status_code = 200
 
-    def __init__(self, blobs: list[BlobFile], encoding: str | None) -> None:
+    def __init__(self, blobs: list[BlobFile], encoding: str | None, check: Callable[[], None]) -> None:
+        self._check = check
         self._blobs = blobs
         self._encoding = encoding
 
@@ -142,7 +143,7 @@ class _Frames:
         else:
             headers.append((b"content-encoding", self._encoding.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send_pieces(send, self._pieces(), self._encoding)
+        await send_pieces(send, self._pieces(), self._encoding, self._check)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         # Gathered to some size: a message for each small file costs more than its bytes.

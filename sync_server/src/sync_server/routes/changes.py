@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sync_protocol.types import MAX_PAGE, ChangesPage, Cursor, Snapshot
-from sync_server.auth.errors import NotAuthenticated
 from sync_server.http import answers
 from sync_server.http.call import Call
 from sync_server.http.routing import Bytes, Routes
@@ -58,13 +57,12 @@ async def changes(call: Call) -> ASGIApp:
         with services.waiting.place(call.identity.device_id):
             await first_of(
                 services.tree.wait(call.identity, page.cursor, query.wait),
-                services.auth.revoked.wait(),
+                services.auth.until_revoked(call.identity),
                 services.stopping.wait(),
                 # Who hangs up must not keep a place: a telephone on a train comes back many times a minute.
                 until_gone(call.receive),
             )
-        if not services.auth.is_live(call.identity):
-            raise NotAuthenticated("the device was revoked")
+        services.auth.check_live(call.identity)
         page = await services.tree.changes(call.identity, page.cursor, query.limit)
     return answers.json(call, page)
 
@@ -147,7 +145,7 @@ class _Events:
                 await self._event(send, head)
             await first_of(
                 services.tree.wait(who, told, _HEARTBEAT),
-                services.auth.revoked.wait(),
+                services.auth.until_revoked(who),
                 services.stopping.wait(),
                 _finished(gone),
             )
