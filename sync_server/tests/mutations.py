@@ -234,6 +234,22 @@ MUTATIONS = [
     ),
     Mutation(
         "5",
+        "what arrived before the line broke is given up",
+        "sync_server/routes/blobs.py",
+        "                await batch.keep_whole()",
+        "                pass",
+        "tests/http_api/test_sync.py::test_what_arrived_of_a_batch_before_the_line_broke_stays",
+    ),
+    Mutation(
+        "5",
+        "what has arrived is told before it is written",
+        "sync_server/routes/blobs.py",
+        "    if missing and await call.services.arrivals.settle(call.identity.device_id):",
+        "    if False:",
+        "tests/crash/test_durability.py::test_what_arrived_is_known_although_the_disk_is_slow",
+    ),
+    Mutation(
+        "5",
         "files are cut into equal pieces",
         "sync_protocol/chunking.py",
         "    from pyfastcdc import FastCDC  # only who cuts large files needs it",

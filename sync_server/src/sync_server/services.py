@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sync_server.http.arrivals import Arrivals
 from sync_server.http.body import Gathered
 
 if TYPE_CHECKING:
@@ -30,4 +31,5 @@ class Services:
     waiting: Waiting
     prober: Prober
     gathered: Gathered = field(default_factory=Gathered)
+    arrivals: Arrivals = field(default_factory=Arrivals)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from conftest import log_in, problem
+from conftest import problem
 from real_process.server import RunningServer
 
 from sync_server.auth import keys

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,3 +113,24 @@ def test_many_small_blobs_and_a_whole_file_are_durable_before_the_answer_too(tra
     put = Put([blob_id(blobs[0])], len(blobs[0]), 0, parent="root", name="small")
     assert traced.connection.commit(CommitRequest("durable-2", [put])).results[0].status == "ok"
     traced.server.stop()
+
+
+def test_what_arrived_is_known_although_the_disk_is_slow(tmp_path: Path) -> None:
+    slow = ["-e", "trace=fsync,fdatasync,syncfs", "-e", "inject=fsync,fdatasync,syncfs:delay_enter=400000"]
+    server = RunningServer(tmp_path / "data")
+    server.add_user("anna")
+    server.wrap = ["strace", "-f", "-o", str(tmp_path / "calls"), *slow]
+    server.start()
+    device = server.login("anna", "laptop")
+    assert device.send("GET", "/usage").status == 200
+    blobs = [bytes([number]) * 100_000 for number in range(10)]
+    body = b"".join(bytes.fromhex(blob_id(blob)) + len(blob).to_bytes(4, "big") + blob for blob in blobs)
+    head = (
+        f"POST /api/v1/blobs/batch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {device.token}\r\n"
+        f"content-type: application/octet-stream\r\ncontent-length: {len(body) + 1}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+    asked = json.dumps({"blobs": [blob_id(blob) for blob in blobs]}).encode()
+    assert device.send("POST", "/blobs/have", asked).json() == {"missing": []}
+    assert server.stop() == 0

@@ -245,6 +245,46 @@ def test_what_arrived_before_the_line_broke_stays(server: RunningServer, alice: 
     assert offset == 500_000
 
 
+def _begin(server: RunningServer, client: httpx.Client, method: str, path: str, length: int) -> socket.socket:
+    """A connection on which a body is announced and none of it sent."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection.sendall(
+        f"{method} /api/v1{path} HTTP/1.1\r\nhost: x\r\nauthorization: {client.headers['authorization']}\r\n"
+        f"content-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n".encode()
+    )
+    return connection
+
+
+@pytest.mark.parametrize("end", ["cut", "dead"])
+def test_what_arrived_of_a_batch_before_the_line_broke_stays(
+    server: RunningServer, new_device: Callable[..., httpx.Client], end: str
+) -> None:
+    """Asked for at once, while the server may still read and write it; `dead`: nobody tells it that the line is."""
+    client = new_device()
+    client.get("/usage")
+    for _ in range(5):
+        blobs = [os.urandom(300_000) for _ in range(20)]
+        body = _frame(*blobs)
+        with contextlib.closing(_begin(server, client, "POST", "/blobs/batch", len(body))) as connection:
+            connection.sendall(body[:-100])
+            if end == "cut":
+                connection.close()
+            missing = client.post("/blobs/have", json={"blobs": [_sha(blob) for blob in blobs]}).json()["missing"]
+            assert missing == [_sha(blobs[-1])]
+
+
+def test_a_content_that_arrived_as_the_line_broke_is_not_asked_for_again(
+    server: RunningServer, new_device: Callable[..., httpx.Client]
+) -> None:
+    client = new_device()
+    client.get("/usage")
+    for _ in range(5):
+        data = os.urandom(4_000_000)
+        with contextlib.closing(_begin(server, client, "PUT", f"/blobs/{_sha(data)}", len(data))) as connection:
+            connection.sendall(data)
+        assert client.post("/blobs/have", json={"blobs": [_sha(data)]}).json()["missing"] == []
+
+
 def test_events_from_now_on_need_no_history(server: RunningServer, anybody: httpx.Client) -> None:
     server.add_user("forgetful")
     log_in(anybody, "forgetful")

@@ -134,9 +134,9 @@ class Call:
         except msgspec.ValidationError:
             raise ProblemError("not-found", f"there is no such {what}") from None
 
-    async def read(self, limit: int) -> bytearray:
-        """The whole body, at most `limit` bytes of it."""
-        data = bytearray()
+    async def read(self, limit: int, into: bytearray | None = None) -> bytearray:
+        """The whole body, at most `limit` bytes of it; when it breaks off, what came is in `into`."""
+        data = bytearray() if into is None else into
         async for piece in self.pieces(limit):
             if limit > _SMALL:
                 self.services.gathered.take(len(piece))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,9 @@ from sync_server.http.answers import accepted_encoding
 from sync_server.http.call import Call
 from sync_server.http.content import Download, read_pieces, send_pieces
 from sync_server.http.content import answer as content_answer
-from sync_server.http.problems import ProblemError
+from sync_server.http.problems import ClientGone, ProblemError
 from sync_server.http.routing import Bytes, Header, Routes, Tags
-from sync_server.store.interface import NotFound
+from sync_server.store.interface import NotFound, SyncError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,9 +37,15 @@ _CONDITIONS = (
 
 @routes("POST", "/blobs/have", scope="read", body=HaveRequest, answers={200: HaveAnswer})
 async def have(call: Call) -> ASGIApp:
-    """Ask which contents have to be uploaded. Those of other accounts count as missing."""
+    """Ask which contents have to be uploaded. Those of other accounts count as missing.
+
+    What the same device sent just before and was not answered for, is looked at first.
+    """
     request = await call.json(HaveRequest, 128 * 1024)
-    return answers.json(call, HaveAnswer(await call.services.tree.have(call.identity, request.blobs)))
+    missing = await call.services.tree.have(call.identity, request.blobs)
+    if missing and await call.services.arrivals.settle(call.identity.device_id):
+        missing = await call.services.tree.have(call.identity, request.blobs)
+    return answers.json(call, HaveAnswer(missing))
 
 
 @routes(
@@ -51,14 +59,19 @@ async def have(call: Call) -> ASGIApp:
 async def put_blob(call: Call) -> ASGIApp:
     """Upload a content. It is on the disk when this is answered; the same again does no harm."""
     name = call.word(0, Sha256, "content")
-    writer = call.services.tree.upload_blob(call.identity, name)
-    try:
-        async for piece in call.pieces(MAX_BLOB):
-            writer.write(piece)
-        call.services.metrics.bytes_in.inc(writer.size)
-        await writer.finish()
-    finally:
-        writer.abort()
+
+    async def nothing() -> None:
+        """A part of a content is none."""
+
+    with call.services.arrivals.watch(call, nothing):
+        writer = call.services.tree.upload_blob(call.identity, name)
+        try:
+            async for piece in call.pieces(MAX_BLOB):
+                writer.write(piece)
+            call.services.metrics.bytes_in.inc(writer.size)
+            await writer.finish()
+        finally:
+            writer.abort()
     return answers.json(call, BlobResult(name, "ok"))
 
 
@@ -83,23 +96,64 @@ async def get_blob(call: Call) -> ASGIApp:
     answers={200: BatchAnswer},
 )
 async def put_batch(call: Call) -> ASGIApp:
-    """Upload many small contents at once; they are made durable together."""
+    """Upload many small contents at once; they are made durable together.
+
+    When the connection breaks, those that arrived whole stay.
+    """
     media = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if media != "application/octet-stream":
         raise ProblemError("media-type", "send application/octet-stream", {"accept": "application/octet-stream"})
-    body = memoryview(await call.read(MAX_BATCH))
-    blobs: list[tuple[str, memoryview]] = []
-    position = 0
-    while position < len(body):
-        length = int.from_bytes(body[position + 32 : position + FRAME], "big")
-        if len(body) < position + FRAME + length:
-            raise ProblemError("invalid", f"the content at byte {position} is cut off")
-        blobs.append((body[position : position + 32].hex(), body[position + FRAME : position + FRAME + length]))
-        position += FRAME + length
-        if len(blobs) > MAX_HAVE:
-            raise ProblemError("too-large", f"at most {MAX_HAVE} contents at a time")
-    call.services.metrics.bytes_in.inc(len(body))
-    return answers.json(call, BatchAnswer(await call.services.tree.put_blobs(call.identity, blobs)))
+    batch = _Batch(call)
+    with call.services.arrivals.watch(call, batch.keep_whole):
+        try:
+            await call.read(MAX_BATCH, batch.body)
+        except (ClientGone, ProblemError) as error:
+            if isinstance(error, ClientGone) or error.slug == "too-slow":
+                await batch.keep_whole()
+            raise
+        return answers.json(call, BatchAnswer(await batch.keep()))
+
+
+class _Batch:
+    """Contents in one body, some of which may have been kept before its end."""
+
+    def __init__(self, call: Call) -> None:
+        self.body = bytearray()
+        self._call = call
+        self._position = 0
+        self._results: list[BlobResult] = []
+        self._keeping = asyncio.Lock()
+
+    async def keep(self) -> list[BlobResult]:
+        """Keep all of the body, which has ended; returns the results of all contents."""
+        async with self._keeping:
+            await self._keep(memoryview(self.body), cut_off=False)
+        self._call.services.metrics.bytes_in.inc(len(self.body))
+        return self._results
+
+    async def keep_whole(self) -> None:
+        """Keep what has arrived whole by now, if it can be."""
+        async with self._keeping:
+            with contextlib.suppress(SyncError, ProblemError):
+                # A copy: more may come meanwhile.
+                await self._keep(memoryview(bytes(self.body)), cut_off=True)
+
+    async def _keep(self, body: memoryview, *, cut_off: bool) -> None:
+        blobs: list[tuple[str, memoryview]] = []
+        position = self._position
+        while position < len(body):
+            length = int.from_bytes(body[position + 32 : position + FRAME], "big")
+            if len(body) < position + FRAME + length:
+                if cut_off:
+                    break
+                raise ProblemError("invalid", f"the content at byte {position} is cut off")
+            blobs.append((body[position : position + 32].hex(), body[position + FRAME : position + FRAME + length]))
+            position += FRAME + length
+            if len(self._results) + len(blobs) > MAX_HAVE:
+                raise ProblemError("too-large", f"at most {MAX_HAVE} contents at a time")
+        if blobs:
+            self._results += await self._call.services.tree.put_blobs(self._call.identity, blobs)
+            self._position = position
 
 
 @routes(
