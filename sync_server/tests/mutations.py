@@ -234,6 +234,22 @@ MUTATIONS = [
     ),
     Mutation(
         "5",
+        "what is sent again counts twice against the quota",
+        "sync_server/store/sqlite.py",
+        "        return 0 if self._reader.holding(account, blob) is not None else size",
+        "        return size",
+        "tests/tree/test_files.py::test_the_same_again_costs_no_quota",
+    ),
+    Mutation(
+        "5",
+        "an upload that was refused is told to be done",
+        "sync_server/tree/uploads.py",
+        "    if row.node is not None or row.offset + row.part < row.size:",
+        "    if True:",
+        "tests/tree/test_files.py::test_an_upload_based_on_an_old_revision_is_stale_and_not_lost",
+    ),
+    Mutation(
+        "5",
         "what arrived before the line broke is given up",
         "sync_server/routes/blobs.py",
         "                await batch.keep_whole()",

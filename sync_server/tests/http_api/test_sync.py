@@ -338,6 +338,21 @@ def test_an_upload_of_a_tus_client(alice: httpx.Client, folder: str) -> None:
     assert (spoken.status_code, spoken.headers["tus-version"]) == (204, "1.0.0")
 
 
+def test_a_tus_client_is_not_told_done_when_the_file_was_changed_meanwhile(alice: httpx.Client, folder: str) -> None:
+    path = base64.b64encode(f"{folder}/tus".encode()).decode()
+    announced = {"tus-resumable": "1.0.0", "upload-length": "3", "upload-metadata": f"path {path}"}
+    address = alice.post("/uploads", headers=announced).headers["location"].removeprefix("/api/v1")
+    alice.put(f"/files/{folder}/tus", content=b"other").raise_for_status()
+    piece = {"content-type": "application/offset+octet-stream", "upload-offset": "0", "tus-resumable": "1.0.0"}
+    assert problem(alice.patch(address, content=b"abc", headers=piece)) == (409, "stale")
+    asked = alice.head(address, headers={"tus-resumable": "1.0.0"})
+    assert (asked.status_code, "upload-offset" in asked.headers) == (409, False)
+    assert problem(alice.post("/uploads", headers=announced)) == (409, "stale")
+    alice.delete(f"/files/{folder}/tus").raise_for_status()
+    assert alice.head(address).headers["upload-offset"] == "3"
+    assert alice.get(f"/files/{folder}/tus").content == b"abc"
+
+
 def test_more_than_was_announced_is_refused(alice: httpx.Client, folder: str) -> None:
     address = (
         alice.post("/uploads", json={"path": f"{folder}/x", "size": 3}).headers["location"].removeprefix("/api/v1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_protocol.hashing import EMPTY
+from sync_protocol.hashing import EMPTY, blob_id
 from sync_protocol.types import MAX_BLOB, Mkdir, Put, UploadRequest
 from sync_server.store.interface import Busy, Clash, Invalid, NoSpace, NotFound, QuotaExceeded, Stale, TooLarge
 from sync_server.store.maintenance import collect
@@ -253,7 +253,43 @@ async def test_an_upload_based_on_an_old_revision_is_stale_and_not_lost(laptop: 
     with pytest.raises(Stale):
         await part.finish()
     assert await laptop.texts() == {"a": b"two"}
-    assert (await laptop.tree.upload_state(laptop.who, upload)).offset == 3
+    # Never “all has arrived”, which clients take for “done”.
+    with pytest.raises(Stale):
+        await laptop.tree.upload_state(laptop.who, upload)
+    with pytest.raises(Stale):
+        await laptop.tree.begin_upload(laptop.who, UploadRequest("a", 3, base=base))
+    await laptop.tree.move_path(laptop.who, "a", "b")
+    state = await laptop.tree.upload_state(laptop.who, upload)
+    assert (state.offset, state.entry is not None) == (3, True)
+    assert await laptop.texts() == {"a": b"new", "b": b"two"}
+
+
+async def test_an_upload_to_a_name_that_is_taken_is_refused_when_it_is_announced(laptop: Device) -> None:
+    await put(laptop, "a", b"one")
+    with pytest.raises(Stale):
+        await laptop.tree.begin_upload(laptop.who, UploadRequest("a", 3))
+
+
+async def test_an_upload_the_server_did_not_get_to_end_is_ended_when_it_is_asked_for(data: Path) -> None:
+    async with opened(data, StoreSettings(free_floor=0)) as store:
+        await store.sql_write(people)
+        laptop = world_of(store).laptop
+        upload = (await laptop.tree.begin_upload(laptop.who, UploadRequest("a", MAX_BLOB))).id
+        part = await laptop.tree.resume_upload(laptop.who, upload, 0)
+        await part.write(b"x" * MAX_BLOB)
+        part.abort()
+    async with opened(data, StoreSettings(free_floor=0)) as store:
+        laptop = world_of(store).laptop
+        assert (await laptop.tree.upload_state(laptop.who, upload)).entry is not None
+        assert await laptop.texts() == {"a": b"x" * MAX_BLOB}
+
+
+async def test_an_upload_of_nothing_is_done_when_it_is_announced(laptop: Device) -> None:
+    state = await laptop.tree.begin_upload(laptop.who, UploadRequest("a", 0))
+    assert state.entry is not None
+    part = await laptop.tree.resume_upload(laptop.who, state.id, 0)
+    assert (await part.finish()).entry == state.entry
+    assert await laptop.texts() == {"a": b""}
 
 
 # --- space ---
@@ -268,6 +304,31 @@ async def test_more_than_the_quota_is_refused_before_it_is_stored(laptop: Device
     assert await laptop.texts() == {"a": b"12345678"}
     usage = await laptop.tree.usage(laptop.who)
     assert (usage.used, usage.quota) == (8, 10)
+
+
+async def test_the_same_again_costs_no_quota(laptop: Device) -> None:
+    """Retries, when there is hardly anything left: of a content, of many, of a file before and after it is there."""
+    small, large = b"x" * 1000, os.urandom(2 * MAX_BLOB + 1000)
+    await laptop.tree.set_quota(1, len(large) + len(small) + 1)
+
+    async def one(content: bytes) -> None:
+        upload = laptop.tree.upload_blob(laptop.who)
+        upload.write(content)
+        await upload.finish()
+
+    parts = [large[at : at + MAX_BLOB] for at in range(0, len(large), MAX_BLOB)]
+    for _ in range(2):
+        for part in parts:
+            await one(part)
+        (result,) = await laptop.tree.put_blobs(laptop.who, [(blob_id(small), small)])
+        assert result.status == "ok"
+    for _ in range(2):
+        await put(laptop, "a", small)
+        await put(laptop, "b", large)
+    (result,) = await laptop.tree.put_blobs(laptop.who, [(blob_id(b"more"), b"more")])
+    assert result.status == "quota"
+    with pytest.raises(QuotaExceeded):
+        await put(laptop, "c", b"more")
 
 
 async def test_uploads_at_the_same_time_do_not_pass_the_quota_together(world: World, laptop: Device) -> None:

@@ -96,9 +96,14 @@ async def describe_uploads(call: Call) -> ASGIApp:
     return answers.empty(204, headers)
 
 
-@routes("GET", "/uploads/{upload}", scope="write", words=(UploadId,), answers={200: UploadState})
+@routes(
+    "GET", "/uploads/{upload}", scope="write", words=(UploadId,), answers={200: UploadState}, problems=(409, 503)
+)  # fmt: skip
 async def get_upload(call: Call) -> ASGIApp:
-    """Ask how much has arrived (HEAD: in Upload-Offset)."""
+    """Ask how much has arrived (HEAD: in Upload-Offset).
+
+    When all has and it cannot become the file, the answer says why, and no offset.
+    """
     state = await call.services.tree.upload_state(call.identity, call.word(0, UploadId, "upload"))
     return answers.json(call, state, 200, _headers(state))
 
@@ -112,7 +117,7 @@ async def continue_upload(call: Call) -> ASGIApp:
     """Send the next piece. What arrived stays, even when the connection breaks.
 
     204 with the new Upload-Offset; after the last piece 200 with the file. 409 when the server stands elsewhere
-    (ask with HEAD), or when the file was changed meanwhile.
+    (ask with HEAD), or when the file was changed meanwhile: HEAD then says so too, until the other one is moved away.
     """
     media = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if media != "application/offset+octet-stream":

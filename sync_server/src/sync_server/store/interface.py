@@ -363,6 +363,10 @@ class BlobWriter(Protocol):
         """No more is to be written; finish comes later."""
         ...
 
+    def cost(self) -> int:
+        """How much more the account would keep with it: nothing when it has the same already."""
+        ...
+
     async def finish(self) -> str:
         """Make it durable and the account's; returns its hash. Raises Mismatch, QuotaExceeded, NoSpace."""
         ...

@@ -260,6 +260,10 @@ class SqliteStore:
         if quota is not None and (used + size > quota or pending + size > quota):
             raise QuotaExceeded(f"The account may keep {quota} bytes, and {used} are used.")
 
+    def cost(self, account: int, blob: str, size: int) -> int:
+        """How much more the account keeps with a blob of this size."""
+        return 0 if self._reader.holding(account, blob) is not None else size
+
     # --- blobs ---
 
     def upload_blob(self, account: int, expected: str | None = None) -> BlobUpload:
@@ -282,14 +286,16 @@ class SqliteStore:
             elif sha256(data).hexdigest() != name:
                 statuses.append("mismatch")
             else:
+                # Sent again, it costs nothing.
+                more = 0 if name in wanted else self.cost(account, name, len(data))
                 try:
-                    self.check_quota(account, total + len(data))
+                    self.check_quota(account, total + more)
                 except QuotaExceeded:
                     statuses.append("quota")
                     continue
                 statuses.append("ok")
-                if data and name not in wanted:
-                    total += len(data)
+                total += more
+                if data:
                     wanted[name] = data
         if wanted:
             with self.blobs.pinned(wanted):
@@ -318,7 +324,7 @@ class SqliteStore:
             self._check_writable()
             wanted = {name: upload.temporary for name, upload in zip(names, uploads, strict=True) if name != EMPTY}
             sizes = [(name, temporary.size) for name, temporary in wanted.items()]
-            self.check_quota(account, sum(size for _, size in sizes))
+            self.check_quota(account, sum(self.cost(account, name, size) for name, size in sizes))
             if wanted:
                 with self.blobs.pinned(wanted):
                     await self._loop.run_in_executor(self._io, self.blobs.place, list(wanted.items()))
@@ -383,6 +389,10 @@ class BlobUpload:
     def pause(self) -> None:
         """Let go of the open file: a large file has thousands of blobs."""
         self.temporary.close(sync=False)
+
+    def cost(self) -> int:
+        """See store.interface.BlobWriter."""
+        return self._store.cost(self._account, self.temporary.hash(), self.size)
 
     def checked(self) -> str:
         """Its hash; raises Mismatch."""

@@ -142,6 +142,7 @@ class BlobCutter:
         self._account = account
         self._written: list[BlobWriter] = []
         self._current: BlobWriter | None = None
+        self._cost = 0
         self.size = 0
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -149,7 +150,8 @@ class BlobCutter:
         left = memoryview(data)
         while left:
             if self._current is None:
-                self._store.check_quota(self._account, self.size)
+                # What the account has already costs nothing: a retry must go through where the first try did.
+                self._store.check_quota(self._account, self._cost)
                 self._current = self._store.upload_blob(self._account)
                 self._written.append(self._current)
             room = MAX_BLOB - self._current.size
@@ -158,6 +160,7 @@ class BlobCutter:
             left = left[room:]
             if self._current.size == MAX_BLOB:
                 self._current.pause()
+                self._cost += self._current.cost()
                 self._current = None
 
     async def finish(self) -> list[str]:

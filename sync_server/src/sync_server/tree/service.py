@@ -394,12 +394,13 @@ class Tree:
     # --- resumable uploads ---
 
     async def begin_upload(self, who: Identity, request: UploadRequest) -> UploadState:
-        """Begin a file whose upload may be interrupted; raises as write_file does."""
+        """Begin a file whose upload may be interrupted; raises as write_file does, Stale also for a name that is taken
+        without a base."""
         await self._ready(who)
         return await uploads.begin(self, who, request)
 
     async def upload_state(self, who: Identity, upload: str) -> UploadState:
-        """How far it is; raises NotFound."""
+        """How far it is; raises NotFound, and what its end was refused for."""
         await self._ready(who)
         return await uploads.state(self, who, upload)
 

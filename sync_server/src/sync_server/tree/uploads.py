@@ -29,8 +29,7 @@ _active: set[str] = set()
 async def begin(tree: Tree, who: Identity, request: UploadRequest) -> UploadState:
     """See Tree.begin_upload."""
     names = files.names_of(request.path)
-    expect = files.ANYTHING
-    await tree.store.read(lambda rows: files.check(rows, who.account_id, names, expect, parents=False))
+    await tree.store.read(lambda rows: _check(rows, who, names, request.base))
     tree.store.check_space(request.size)
     tree.store.check_quota(who.account_id, request.size)
     row = UploadRow(
@@ -49,7 +48,19 @@ async def begin(tree: Tree, who: Identity, request: UploadRequest) -> UploadStat
         None,
     )
     await tree.store.write(lambda rows: rows.set_upload(row))
-    return _state(tree, row, None)
+    # Of nothing, all has arrived.
+    return _state(tree, row, None) if row.size else await state(tree, who, row.id)
+
+
+def _expected(base: int | None) -> files.Expect:
+    return files.Expect(absent=True) if base is None else files.ANYTHING
+
+
+def _check(rows: Reader, who: Identity, names: tuple[str, ...], base: int | None) -> None:
+    """What would be refused at the end is refused at the beginning."""
+    node = files.check(rows, who.account_id, names, _expected(base), parents=False)
+    if node is not None and base is not None and base < node.content_rev:
+        raise Stale("The file is another one by now.", pages.full_entry(rows, node))
 
 
 def _part(tree: Tree, upload: str) -> Path:
@@ -78,7 +89,11 @@ def _state(tree: Tree, row: UploadRow, done: NodeEntry | None) -> UploadState:
 async def state(tree: Tree, who: Identity, upload: str) -> UploadState:
     """See Tree.upload_state."""
     row, done = await _row(tree, who, upload)
-    return _state(tree, row, done)
+    if row.node is not None or row.offset + row.part < row.size:
+        return _state(tree, row, done)
+    # All has arrived, and the file is not there: it was refused, or the server was stopped right before. To say so is
+    # to say “done”, so the end is tried again.
+    return await (await resume(tree, who, upload, row.size)).finish()
 
 
 async def cancel(tree: Tree, who: Identity, upload: str) -> None:
@@ -209,9 +224,8 @@ class ResumedUpload:
 
         def job(rules: Rules) -> NodeEntry:
             names = files.names_of(row.path)
-            expect = files.ANYTHING if row.base is not None else files.Expect(absent=True)
             result = files.put(
-                rules, names, list(row.blobs), row.size, row.mtime, row.executable, expect, base=row.base
+                rules, names, list(row.blobs), row.size, row.mtime, row.executable, _expected(row.base), base=row.base
             )
             row.node = parse_node(result.entry.id)
             rules.rows.set_upload(row)
