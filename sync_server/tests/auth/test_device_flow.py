@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
-from conftest import problem
+from conftest import log_in, problem
+from real_process.server import RunningServer
 
 from sync_server.auth.device_flow import LIFETIME, DeviceFlow
 from sync_server.auth.errors import DeviceFlowPending, TooManyAttempts
@@ -74,6 +76,27 @@ def test_one_address_has_few_codes_pending(anybody: httpx.Client) -> None:
     assert statuses == [200] * 5 + [429]
 
 
+def test_a_restart_between_showing_and_approving_is_told_to_both_sides(tmp_path: Path) -> None:
+    server = RunningServer(tmp_path / "data")
+    server.add_user("alice")
+    server.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}/api/v1", timeout=30) as client:
+        log_in(client)
+        codes = [client.post("/auth/device/code", json={"device": "tv"}).json() for _ in range(2)]
+        approved = client.post("/auth/device/approve", json={"user_code": codes[0]["user_code"]})
+        assert approved.status_code == 204
+        assert server.stop() == 0
+        server.start()
+        late = client.post("/auth/device/approve", json={"user_code": codes[1]["user_code"]})
+        assert problem(late) == (404, "not-found")
+        assert late.json()["detail"].endswith("restart of the server; have the device show a new one")
+        for code in codes:
+            polled = client.post("/auth/device/token", json={"device_code": code["device_code"]})
+            assert (polled.status_code, polled.json()["error"]) == (400, "expired_token")
+            assert polled.json()["detail"].endswith("restart of the server; ask for a new one")
+    assert server.stop() == 0
+
+
 def test_codes_expire_and_their_number_is_bounded() -> None:
     now = [0.0]
     flow = DeviceFlow(clock=lambda: now[0])
@@ -84,6 +107,6 @@ def test_codes_expire_and_their_number_is_bounded() -> None:
         flow.begin("tv", frozenset({"read"}), "one more")
     now[0] = LIFETIME
     assert flow.find(pending.user_code) is None
-    with pytest.raises(DeviceFlowPending, match="expired"):
+    with pytest.raises(DeviceFlowPending, match="any more"):
         flow.poll(secret)
     flow.begin("tv", frozenset({"read"}), "one more")

@@ -1,7 +1,7 @@
 """Pairing by code (the shape of RFC 8628): shown on a new device, approved on one that is logged in.
 
-Pending codes live ten minutes and in memory only: strangers cannot make the server write, and a restart costs no more
-than asking for a new code.
+Pending codes live ten minutes and in memory only: anybody may ask for one, and must not make the server write for it.
+A restart costs no more than asking for a new code, and both sides are told so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LIFETIME = 600
 INTERVAL = 5
 # No vowels (no words), nothing that looks like something else: RFC 8628 section 6.1. 20**8 is 2.5e10 codes.
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+UNKNOWN = "there is no such code (any more): it lasts ten minutes, and not beyond a restart of the server"
 _MAX_PENDING = 1000
 _MAX_PER_ADDRESS = 5
 
@@ -83,7 +84,7 @@ class DeviceFlow:
         key = _key(secret)
         pending = self._by_code.get(key)
         if pending is None:
-            raise DeviceFlowPending("expired_token", "the code is unknown or has expired; ask for a new one")
+            raise DeviceFlowPending("expired_token", f"{UNKNOWN}; ask for a new one")
         now = self._clock()
         # A tenth of tolerance: a client that keeps its interval must not be punished for the network's jitter.
         too_fast = now - pending.last_poll < pending.interval * 0.9

@@ -23,7 +23,7 @@ from sync_protocol.types import (
     RefreshRequest,
     TokenPair,
 )
-from sync_server.auth.device_flow import LIFETIME
+from sync_server.auth.device_flow import LIFETIME, UNKNOWN
 from sync_server.auth.errors import NotAllowed, NotAuthenticated, TooManyAttempts
 from sync_server.auth.service import Login
 from sync_server.http import answers
@@ -132,7 +132,7 @@ async def show_pairing(call: Call) -> ASGIApp:
     query = call.query(PairingQuery)
     pending = call.services.auth.find_pairing(call.identity, query.user_code)
     if pending is None:
-        raise ProblemError("not-found", "there is no such code, or it has expired")
+        raise ProblemError("not-found", f"{UNKNOWN}; have the device show a new one")
     return answers.json(call, DevicePending(pending.device_name, " ".join(sorted(pending.scopes)), pending.address))
 
 
@@ -144,7 +144,7 @@ async def decide_pairing(call: Call) -> ASGIApp:
     request = await call.json(DeviceApproveRequest)
     done = await call.services.auth.decide_pairing(call.identity, request.user_code, request.approve, call.address)
     if done is None:
-        raise ProblemError("not-found", "there is no such code, or it has expired")
+        raise ProblemError("not-found", f"{UNKNOWN}; have the device show a new one")
     return answers.empty()
 
 
