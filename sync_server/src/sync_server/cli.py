@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sync_server.auth.database import Database
     from sync_server.config import Config
-    from sync_server.store.maintenance import Damage
+    from sync_server.store.check import Damage
     from sync_server.store.sqlite import SqliteStore
 
 _STORE_SETTINGS = ("data_dir",)
@@ -370,12 +370,12 @@ def _day(seconds: int) -> str:
 
 def _check(settings: Config, options: argparse.Namespace) -> int:
     from sync_server.health import LastCheck, write_last_check
-    from sync_server.store import maintenance
+    from sync_server.store.check import check
 
     if not (settings.data_dir / "db.sqlite3").exists():
         raise _no_store(settings)
     try:
-        report = maintenance.check(settings.data_dir, quick=options.quick)
+        report = check(settings.data_dir, _print_damage, quick=options.quick)
     except sqlite3.DatabaseError as error:
         # A database that is only busy says nothing about what is in it.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
@@ -383,25 +383,22 @@ def _check(settings: Config, options: argparse.Namespace) -> int:
         raise
     if not options.quick:
         write_last_check(settings.data_dir, LastCheck(int(time.time() * 1000), report.ok, report.blobs))
-    _print_damage(report.damaged)
     for line in report.database:
         print(line)
     print(f"{report.blobs} contents, {report.bytes} bytes: {'all good' if report.ok else 'NOT GOOD, see `repair`'}")
     return 0 if report.ok else 1
 
 
-def _print_damage(found: Sequence[Damage]) -> None:
-    for damage in found:
-        print(f"{damage.problem}: {damage.blob} of {', '.join(damage.files) or 'no file'}")
+def _print_damage(damage: Damage) -> None:
+    print(f"{damage.problem}: {damage.blob} of {', '.join(damage.files) or 'no file'}")
 
 
 def _repair(settings: Config, _: argparse.Namespace) -> int:
-    from sync_server.store import maintenance
+    from sync_server.store.check import repair
 
     async def work(store: SqliteStore) -> int:
-        report = await maintenance.repair(store)
-        _print_damage(report.quarantined)
-        print(f"put aside {len(report.quarantined)} contents, corrected {report.recounted} counts")
+        report = await repair(store, _print_damage)
+        print(f"put aside {report.quarantined} contents, corrected {report.recounted} counts")
         return 0
 
     return _with_store(settings, work, role="server")

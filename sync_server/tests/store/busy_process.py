@@ -12,8 +12,9 @@ from pathlib import Path
 
 from sync_protocol.hashing import blob_id
 from sync_protocol.types import CommitRequest, Delete, Put
+from sync_server.store.check import check
 from sync_server.store.interface import Identity, NoSpace, StoreFailed, SyncError
-from sync_server.store.maintenance import check, collect
+from sync_server.store.maintenance import collect
 from sync_server.store.sqlite import SqliteStore, StoreSettings
 from sync_server.tree import Tree
 

@@ -13,8 +13,9 @@ import pytest
 
 from sync_protocol.hashing import EMPTY, blob_id
 from sync_protocol.types import MAX_BLOB, CommitRequest, Delete, Put
+from sync_server.store.check import check
 from sync_server.store.interface import Busy, Identity, Mismatch, NodeRow, StoreFailed, TooLarge, Transaction
-from sync_server.store.maintenance import backup, check, collect
+from sync_server.store.maintenance import backup, collect
 from sync_server.store.rows import SqliteTransaction
 from sync_server.store.sqlite import SqliteStore, StoreSettings, opened
 from sync_server.tree import Tree

@@ -16,8 +16,8 @@ import pytest
 
 from sync_protocol.hashing import blob_id
 from sync_protocol.types import CommitRequest, Put
+from sync_server.store.check import check
 from sync_server.store.interface import Identity, NoSpace, StoreFailed
-from sync_server.store.maintenance import check
 from sync_server.store.sqlite import SqliteStore, StoreSettings, connect, opened
 from sync_server.tree import Tree
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from sync_protocol.hashing import blob_id
 from sync_protocol.types import CommitRequest, Put
+from sync_server.store.check import Damage, check, repair
 from sync_server.store.interface import Busy, Gone, Identity, Invalid, NotFound, StoreFailed
-from sync_server.store.maintenance import backup, check, collect, repair
+from sync_server.store.maintenance import backup, collect
 from sync_server.store.migrate import migrate, migrations
 from sync_server.store.sqlite import SqliteStore, StoreSettings, connect, opened
 from sync_server.tree import Tree
@@ -55,9 +60,10 @@ async def test_damage_is_found_named_and_healed_by_the_next_upload(store: Sqlite
         path.unlink()
     else:
         path.write_bytes(b"twx" if damage == "flipped" else b"tw")
-    report = check(store.root)
-    assert [(found.blob, found.files) for found in report.damaged] == [(blob_id(b"two"), ("anna:a",))]
-    await repair(store)
+    found: list[Damage] = []
+    assert check(store.root, found.append).damaged == 1
+    assert [(one.blob, one.files) for one in found] == [(blob_id(b"two"), ("anna:a",))]
+    assert (await repair(store)).quarantined == 1
     tree = Tree(store)
     with pytest.raises(NotFound):
         await tree.open(ANNA, node)
@@ -83,6 +89,67 @@ async def test_wrong_counts_are_found_and_counted_again(store: SqliteStore) -> N
     assert check(store.root).ok
     await collect(store, -1000)
     assert check(store.root).ok
+
+
+async def test_every_file_that_needs_a_damaged_blob_is_named(store: SqliteStore) -> None:
+    node = await create(store, "a", b"one", b"two")
+    revision = (await Tree(store).node(ANNA, node)).revision
+    await create(store, "b", b"two", b"three")
+    await create(store, "c", b"two")
+    await create(store, "d", b"three")
+    edit = Put([blob_id(b"three")], 5, 0, node=node, base=revision)
+    assert (await Tree(store).commit(ANNA, CommitRequest("edit-1234", [edit]))).results[0].status == "ok"
+    for lost in (b"one", b"two"):
+        store.blobs.path(blob_id(lost)).unlink()
+    found: list[Damage] = []
+    check(store.root, found.append)
+    assert {one.blob: set(one.files) for one in found} == {
+        blob_id(b"one"): {f"anna:a (revision {revision})"},
+        blob_id(b"two"): {f"anna:a (revision {revision})", "anna:b", "anna:c"},
+    }
+
+
+_AND_TELL_THE_PEAK = """
+import sys
+from sync_server.cli import main
+status = main(sys.argv[1:])
+print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def peak_of(*arguments: str | Path) -> int:
+    """What `sync-server` takes at most, in KiB."""
+    command = [sys.executable, "-c", _AND_TELL_THE_PEAK, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stderr)
+
+
+async def test_the_memory_of_a_check_and_a_repair_does_not_grow_with_the_store(data: Path) -> None:
+    async with opened(data, SETTINGS) as store:
+        await store.sql_write(people)
+        await Tree(store).usage(ANNA)
+    few = [peak_of(command, "--data-dir", data) for command in ("check", "repair")]
+    texts = [f"{number:06}".encode() for number in range(100_000)]
+    names = [sha256(text).digest() for text in texts]
+    with contextlib.closing(sqlite3.connect(data / "db.sqlite3")) as db, db:
+        db.executemany(
+            "INSERT INTO nodes (account, id, parent, name, key, kind, revision, content_rev, place_rev, content, parts)"
+            " VALUES (1, ?1, 0, ?1, ?1, 0, ?1, ?1, ?1, ?2, 1)",
+            enumerate(names, 1),
+        )
+        db.executemany(
+            "INSERT INTO versions (account, node, revision, size, mtime, executable, content, parts, time)"
+            " VALUES (1, ?1, ?1, 6, 0, 0, ?2, 1, 0)",
+            enumerate(names, 1),
+        )
+        # Wrong on purpose: a repair has something to do.
+        rows = [(name,) for name in names]
+        db.executemany("INSERT INTO holdings (hash, account, size, refs, touched) VALUES (?, 1, 6, 2, 0)", rows)
+    for name, text_ in zip(names, texts, strict=True):
+        (data / "blobs" / name.hex()[:2] / name.hex()).write_bytes(text_)
+    many = peak_of("repair", "--data-dir", data), peak_of("check", "--quick", "--data-dir", data)
+    assert max(many) < max(few) + 16 * 1024, (few, many)
 
 
 async def test_a_check_beside_a_working_server_finds_no_damage(store: SqliteStore) -> None:

@@ -29,8 +29,9 @@ from sync_protocol.types import (
     OpResult,
     Put,
 )
+from sync_server.store.check import check
 from sync_server.store.interface import Identity
-from sync_server.store.maintenance import check, collect
+from sync_server.store.maintenance import collect
 from sync_server.store.sqlite import SqliteStore, StoreSettings
 from sync_server.tree import Tree, TreeSettings
 
