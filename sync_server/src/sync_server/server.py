@@ -35,6 +35,7 @@ log = logging.getLogger("sync_server")
 
 _SEEN_SECONDS = 60
 _HOUSEKEEPING_SECONDS = 3600
+_SETTLED_SECONDS = 600
 
 
 def store_settings(config: Config) -> StoreSettings:
@@ -99,8 +100,9 @@ async def _keep_seen(services: Services) -> None:
 
 
 async def _keep_house(services: Services) -> None:
-    """What grows old goes: now and then, not while everything starts."""
-    await asyncio.sleep(30)
+    """What grows old goes: now and then, and not before a machine that starts with a wrong clock has asked for the
+    time."""
+    await asyncio.sleep(_SETTLED_SECONDS)
     while True:
         try:
             await services.tree.housekeeping()

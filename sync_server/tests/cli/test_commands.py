@@ -135,9 +135,11 @@ def test_sigterm_finishes_what_is_running_and_wakes_who_waits(own: RunningServer
         log_in(client)
         cursor = client.get("/snapshot").json()["cursor"]
         answers: list[httpx.Response] = []
+        sending = threading.Event()
 
         def slowly() -> Iterator[bytes]:
             yield b"a" * 1000
+            sending.set()
             time.sleep(1)
             yield b"b" * 1000
 
@@ -150,7 +152,10 @@ def test_sigterm_finishes_what_is_running_and_wakes_who_waits(own: RunningServer
         ]  # fmt: skip
         for job in jobs:
             job.start()
-        time.sleep(0.5)
+        assert sending.wait(20)
+        # Connections are taken in order: who is answered now came after the two.
+        while "sync_waiting 1.0" not in httpx.get(f"http://127.0.0.1:{own.port}/metrics").text:
+            time.sleep(0.05)
         began = time.monotonic()
         assert own.stop() == 0
         assert time.monotonic() - began < 8

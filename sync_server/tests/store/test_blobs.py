@@ -293,6 +293,20 @@ async def test_a_clock_that_jumps_empties_no_trash(
     assert len((await tree.trash(ANNA, None, 9)).entries) == 2
 
 
+async def test_a_clock_that_was_ahead_at_the_start_empties_no_trash(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree(store)
+    await commit(tree, ANNA, "operation-1", Put([], 0, 0, parent="root", name="a"))
+    await commit(tree, ANNA, "operation-2", Delete("n1", 1))
+    real = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: real() + 400 * 24 * 3600 * 10**9)
+        started = Tree(store)
+    await started.housekeeping()
+    assert len((await started.trash(ANNA, None, 9)).entries) == 1
+
+
 async def test_a_collection_that_was_not_kept_removed_no_file(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

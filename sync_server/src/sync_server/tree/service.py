@@ -418,7 +418,8 @@ class Tree:
 
     async def housekeeping(self) -> None:
         """Let go of what is older than promised: trash, answers, journal, uploads. Call it every hour."""
-        now = self._steady()
+        # A clock that was ahead when the server started, and was put right since, must not empty the trash either.
+        now = min(self._steady(), now_ms())
         days = self.settings
         while True:
             expired = await self.store.write(lambda rows: rows.expired_trash(now - days.trash_days * _DAY, 100))
