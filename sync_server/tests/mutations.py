@@ -112,8 +112,7 @@ MUTATIONS = [
         "a new file replaces one of its name",
         RULES,
         "        return self._keep_copy(op, other, parent, name, blobs)",
-        '        self._write(other, blobs, op.size, op.mtime, op.executable, "put")\n'
-        '        return self._answer("ok", other)',
+        '        self._write(other, blobs, op, "put")\n        return self._answer("ok", other)',
         MODEL,
     ),
     Mutation(

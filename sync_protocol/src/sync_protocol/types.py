@@ -33,6 +33,8 @@ MAX_HAVE = 1_000
 MAX_PAGE = 1_000
 # A longer list of blobs is left out of pages: ask for the node itself.
 INLINE_BLOBS = 16
+# The text of a symbolic link: Linux takes no longer one (PATH_MAX with its NUL).
+MAX_LINK = 4095
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +175,8 @@ class NodeEntry(Struct, frozen=True, omit_defaults=True):
     deleted: bool = False
     conflict: str | None = None
     """The id of the open conflict this node is the copy of; only in listings and in a node asked for by itself."""
+    symlink: bool = False
+    """A file whose content is the text of a symbolic link. Nobody follows it here: it may lead anywhere or nowhere."""
 
 
 Change_ = Literal["put", "mkdir", "move", "delete", "restore"]
@@ -244,6 +248,7 @@ class VersionEntry(Struct, frozen=True, omit_defaults=True):
     current: bool = False
     device: str | None = None
     blobs: list[str] | None = None
+    symlink: bool = False
 
 
 class VersionList(Struct, frozen=True):
@@ -290,8 +295,12 @@ class BatchAnswer(Struct, frozen=True):
 OnConflict = Literal["copy", "fail"]
 
 
-class Put(Request, frozen=True, tag_field="op", tag="put"):
-    """Content for a file: `node` with `base` for one the client knows, `parent` and `name` for a new one."""
+class Put(Request, frozen=True, omit_defaults=True, tag_field="op", tag="put"):
+    """Content for a file: `node` with `base` for one the client knows, `parent` and `name` for a new one.
+
+    With `symlink` the content is the text of a symbolic link. Without it, what was one and has the same text stays one:
+    a client that knows nothing of links makes none, and breaks none it did not edit.
+    """
 
     blobs: Annotated[list[Sha256], Meta(max_length=MAX_BLOBS_OF_A_FILE)]
     size: Size
@@ -301,6 +310,7 @@ class Put(Request, frozen=True, tag_field="op", tag="put"):
     parent: NodeRef | None = None
     name: Name | None = None
     executable: bool = False
+    symlink: bool | None = None
     on_conflict: OnConflict = "copy"
 
 

@@ -146,6 +146,7 @@ class NodeRow:
     content: str | None
     parts: int
     """How many blobs the content has."""
+    symlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class VersionRow:
     parts: int
     device: int | None
     time: int
+    symlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)

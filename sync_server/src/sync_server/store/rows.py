@@ -32,7 +32,7 @@ _OP = {op: number for number, op in enumerate(OPS)}
 
 _NODE = (
     "id, parent, name, key, kind, revision, content_rev, place_rev, deleted, deleted_by, size, mtime, executable, "
-    "content, parts"
+    "content, parts, symlink"
 )
 # The walk up ends at the first folder that is in the trash.
 _NODE_AND_PLACE = (
@@ -42,7 +42,7 @@ _NODE_AND_PLACE = (
     " (SELECT c.id FROM conflicts c WHERE c.account = n.account AND c.copy = n.id AND c.resolved IS NULL)"
     " FROM nodes n WHERE account = ? AND id = ?"
 )
-_VERSION = "node, revision, size, mtime, executable, content, parts, device, time"
+_VERSION = "node, revision, size, mtime, executable, content, parts, device, time, symlink"
 _CONFLICT = (
     "account, id, node, copy, node_rev, copy_rev, mine_device, theirs_device, theirs_time, created, resolved, "
     "resolved_at, undo"
@@ -68,9 +68,8 @@ def unpack(packed: bytes) -> tuple[str, ...]:
 
 
 def _node(account: int, row: tuple[object, ...]) -> NodeRow:
-    (node, parent, name, key, kind, revision, content_rev, place_rev, deleted, by, size, mtime, exe, content, parts) = (
-        row
-    )
+    node, parent, name, key, kind, revision, content_rev, place_rev, deleted, by, size, mtime, exe, *more = row
+    content, parts, symlink = more
     return NodeRow(
         account,
         node,  # type: ignore[arg-type]
@@ -88,13 +87,25 @@ def _node(account: int, row: tuple[object, ...]) -> NodeRow:
         bool(exe),
         content.hex() if isinstance(content, bytes) else None,
         parts,  # type: ignore[arg-type]
+        bool(symlink),
     )
 
 
 def _version(row: Sequence[object]) -> VersionRow:
-    node, revision, size, mtime, exe, content, parts, device, when = row
+    node, revision, size, mtime, exe, content, parts, device, when, symlink = row
     assert isinstance(content, bytes)
-    return VersionRow(node, revision, size, mtime, bool(exe), content.hex(), parts, device, when)  # type: ignore[arg-type]
+    return VersionRow(
+        node,  # type: ignore[arg-type]
+        revision,  # type: ignore[arg-type]
+        size,  # type: ignore[arg-type]
+        mtime,  # type: ignore[arg-type]
+        bool(exe),
+        content.hex(),
+        parts,  # type: ignore[arg-type]
+        device,  # type: ignore[arg-type]
+        when,  # type: ignore[arg-type]
+        bool(symlink),
+    )
 
 
 class SqliteReader:
@@ -199,7 +210,7 @@ class SqliteReader:
     def journal(self, account: int, after: int, limit: int) -> list[JournalRow]:
         rows = self._all(
             "SELECT j.seq, j.node, j.op, j.kind, j.parent, j.name, j.deleted, j.device, j.time, v.revision, v.size,"
-            " v.mtime, v.executable, v.content, v.parts, v.device, v.time"
+            " v.mtime, v.executable, v.content, v.parts, v.device, v.time, v.symlink"
             " FROM journal j LEFT JOIN versions v"
             " ON v.account = j.account AND v.node = j.node AND v.revision = j.content_rev"
             " WHERE j.account = ? AND j.seq > ? ORDER BY j.seq LIMIT ?",
@@ -403,14 +414,14 @@ class SqliteTransaction(SqliteReader):
 
     def add_node(self, row: NodeRow) -> None:
         self.connection.execute(
-            f"INSERT INTO nodes (account, {_NODE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO nodes (account, {_NODE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row.account, row.id, *_node_values(row)),
         )
 
     def set_node(self, row: NodeRow) -> None:
         self.connection.execute(
             "UPDATE nodes SET parent = ?, name = ?, key = ?, kind = ?, revision = ?, content_rev = ?, place_rev = ?,"
-            " deleted = ?, deleted_by = ?, size = ?, mtime = ?, executable = ?, content = ?, parts = ?"
+            " deleted = ?, deleted_by = ?, size = ?, mtime = ?, executable = ?, content = ?, parts = ?, symlink = ?"
             " WHERE account = ? AND id = ?",
             (*_node_values(row), row.account, row.id),
         )
@@ -424,7 +435,7 @@ class SqliteTransaction(SqliteReader):
     def add_version(self, account: int, row: VersionRow, blobs: Sequence[str]) -> None:
         self._refer(account, row.content, blobs)
         self.connection.execute(
-            f"INSERT INTO versions (account, {_VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO versions (account, {_VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 account,
                 row.node,
@@ -436,6 +447,7 @@ class SqliteTransaction(SqliteReader):
                 len(blobs),
                 row.device,
                 row.time,
+                row.symlink,
             ),
         )
 
@@ -684,6 +696,7 @@ def _node_values(row: NodeRow) -> tuple[object, ...]:
         row.executable,
         None if row.content is None else bytes.fromhex(row.content),
         row.parts,
+        row.symlink,
     )
 
 

@@ -47,7 +47,7 @@ def resolve(rows: Transaction, rules: Rules, text: str, keep: Keep) -> None:
         if version is None or node.kind != "file":
             raise Stale("A folder has the name meanwhile: keep both, or theirs.", entry(rows, node))
         before = node.content_rev
-        if version.content != node.content or version.executable != node.executable:
+        if (version.content, version.executable, version.symlink) != (node.content, node.executable, node.symlink):
             rules.put_version(node, version, "put")
         undo = f"{before}.{node.content_rev}"
     if keep != "both":

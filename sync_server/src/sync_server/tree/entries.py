@@ -81,6 +81,7 @@ def shown(node: NodeRow, blobs: list[str] | None, mark: str | None, *, deleted: 
         blobs,
         deleted,
         mark,
+        node.symlink,
     )
 
 
@@ -99,6 +100,7 @@ def version_entry(rows: Reader, account: int, version: VersionRow, device: str |
         current,
         device,
         blobs,
+        version.symlink,
     )
 
 

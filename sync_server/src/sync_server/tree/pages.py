@@ -117,6 +117,7 @@ def _entry_then(rows: Reader, account: int, row: JournalRow) -> NodeEntry:
         version.content,
         blobs,
         row.deleted,
+        symlink=version.symlink,
     )
 
 

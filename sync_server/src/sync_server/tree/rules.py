@@ -21,7 +21,7 @@ from sync_protocol.names import (
     normal,
     restored_name,
 )
-from sync_protocol.types import APPLIED, Delete, Mkdir, Move, NodeEntry, Op, OpResult, Put, Restore, Status
+from sync_protocol.types import APPLIED, MAX_LINK, Delete, Mkdir, Move, NodeEntry, Op, OpResult, Put, Restore, Status
 from sync_server.store.interface import (
     ROOT,
     ConflictRow,
@@ -145,6 +145,8 @@ class Rules:
             raise MissingBlobs(list(dict.fromkeys(missing)))
         if size != op.size:
             raise self._invalid(f"The blobs have {size} bytes together, not {op.size}.")
+        if op.symlink and not 0 < size <= MAX_LINK:
+            raise self._invalid(f"The text of a symbolic link has 1 to {MAX_LINK} bytes, not {size}.")
         if op.node is not None:
             if op.parent is not None or op.name is not None:
                 raise self._invalid("Give a node and its base, or a parent and a name, not both.")
@@ -160,17 +162,22 @@ class Rules:
         if node.kind != "file":
             raise self._invalid("A folder has no content.")
         content = content_id(blobs)
-        unedited = self._content_at(node, base) == (content, op.executable)
+        before = self._content_at(node, base)
+        if op.symlink is None and before is not None and before.symlink and before.content == content:
+            op = replace(op, symlink=True)
+        kind = _kind(op)
+        unedited = before is not None and before.content == content and _kind(before) == kind
         if not is_live(self.rows, node):
             if unedited:
                 raise self._refuse("stale", node, "It is in the trash, and the content is that before.")
             if op.on_conflict == "fail":
                 raise self._refuse("conflict", node, "It is in the trash.")
             return self._put_deleted(op, node, blobs)
-        if content == node.content and (op.executable == node.executable or base < node.content_rev):
+        same = content == node.content and bool(op.symlink) == node.symlink
+        if same and (kind == _kind(node) or base < node.content_rev):
             return self._answer("same", node, changed=op.executable != node.executable)
         if base >= node.content_rev:
-            self._write(node, blobs, op.size, op.mtime, op.executable, "put")
+            self._write(node, blobs, op, "put")
             return self._answer("ok", node)
         if unedited:
             raise self._refuse("stale", node, "Another device changed the content, and this is the one before.")
@@ -183,13 +190,13 @@ class Rules:
         other = self.rows.child(self.account, parent, node.key)
         rival = None
         if other is not None and other.id != node.id:
-            if other.kind == "file" and other.content == content_id(blobs):
+            if _is(other, content_id(blobs), op):
                 return self._answer("same", other, changed=True)
             node.name = self._free_name(parent, lambda attempt: self._conflict_name(node.name, attempt))
             node.key = name_key(node.name)
             rival = other
         node.parent, node.deleted, node.deleted_by = parent, 0, None
-        self._write(node, blobs, op.size, op.mtime, op.executable, "put", placed=True)
+        self._write(node, blobs, op, "put", placed=True)
         if rival is None:
             return self._answer("ok", node, changed=True)
         self._note_conflict(rival, node)
@@ -202,11 +209,11 @@ class Rules:
         other = self.rows.child(self.account, parent, key)
         if other is None:
             node = self._new("file", parent, name, key)
-            self._write(node, blobs, op.size, op.mtime, op.executable, "put", new=True)
+            self._write(node, blobs, op, "put", new=True)
             return self._answer("ok", node, changed=revived)
         if normal(other.name) != normal(name):
             raise self._refuse("clash", other, _twin(name, other))
-        if other.kind == "file" and other.content == content_id(blobs):
+        if _is(other, content_id(blobs), op):
             return self._answer("same", other, changed=other.executable != op.executable or other.name != name)
         if op.on_conflict == "fail":
             raise self._refuse("clash", other, "The name is taken.")
@@ -222,11 +229,11 @@ class Rules:
             rival = self.rows.node(self.account, first.node) or rival
         for conflict in self.rows.conflicts_of_node(self.account, rival.id):
             there = self.rows.node(self.account, conflict.copy)
-            if there is not None and there.content == content and is_live(self.rows, there):
+            if there is not None and _is(there, content, op) and is_live(self.rows, there):
                 return self._answer("conflict_copy", there, current=current)
         free = self._free_name(parent, lambda attempt: self._conflict_name(name, attempt))
         copy = self._new("file", parent, free, name_key(free))
-        self._write(copy, blobs, op.size, op.mtime, op.executable, "put", new=True)
+        self._write(copy, blobs, op, "put", new=True)
         self._note_conflict(rival, copy)
         return self._answer("conflict_copy", copy, current=current)
 
@@ -394,7 +401,7 @@ class Rules:
     def put_version(self, node: NodeRow, version: VersionRow, op: JournalOp) -> None:
         """An old version as the new current one."""
         blobs = self.rows.blobs_of(self.account, version.content, version.parts)
-        self._write(node, blobs, version.size, version.mtime, version.executable, op)
+        self._write(node, blobs, version, op)
 
     # --- what they share ---
 
@@ -420,11 +427,11 @@ class Rules:
             raise self._invalid("The revision is one the server has not reached yet.")
         return base
 
-    def _content_at(self, node: NodeRow, base: int) -> tuple[str | None, bool] | None:
+    def _content_at(self, node: NodeRow, base: int) -> VersionRow | None:
         """What the client had at its base, where that is still known."""
         for version in self.rows.versions(self.account, node.id):
             if version.revision <= base:
-                return version.content, version.executable
+                return version
         return None
 
     def _destination(self, reference: str, on_conflict: str) -> tuple[int, bool]:
@@ -557,9 +564,7 @@ class Rules:
         self,
         node: NodeRow,
         blobs: Sequence[str],
-        size: int,
-        mtime: int,
-        executable: bool,
+        what: Put | VersionRow,
         op: JournalOp,
         *,
         new: bool = False,
@@ -571,14 +576,24 @@ class Rules:
         node.revision = node.content_rev = tree.seq
         if new or placed:
             node.place_rev = tree.seq
-        node.size, node.mtime, node.executable = size, mtime, executable
+        node.size, node.mtime = what.size, what.mtime
+        node.executable, node.symlink = _kind(what)
         node.content, node.parts = content_id(blobs), len(blobs)
         if new:
             self.rows.add_node(node)
         else:
             self.rows.set_node(node)
         version = VersionRow(
-            node.id, node.revision, size, mtime, executable, node.content, node.parts, self.device, self.now
+            node.id,
+            node.revision,
+            node.size,
+            node.mtime,
+            node.executable,
+            node.content,
+            node.parts,
+            self.device,
+            self.now,
+            node.symlink,
         )
         self.rows.add_version(self.account, version, blobs)
         if not new:
@@ -649,6 +664,15 @@ class Rules:
 
     def _invalid(self, detail: str) -> Refused:
         return Refused(OpResult("invalid", detail=detail))
+
+
+def _kind(what: Put | NodeRow | VersionRow) -> tuple[bool, bool]:
+    """Whether a file can be run, and whether it is a symbolic link; a link has no mode of its own."""
+    return what.executable and not what.symlink, bool(what.symlink)
+
+
+def _is(node: NodeRow, content: str, op: Put) -> bool:
+    return node.kind == "file" and node.content == content and node.symlink == bool(op.symlink)
 
 
 def _twin(name: str, other: NodeRow) -> str:
