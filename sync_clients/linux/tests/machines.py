@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devices import content
+
 from sync_client import control
 
 OWN = ".sync-client"
@@ -222,11 +224,9 @@ class Machine:
             if Path(top) == self.folder and OWN in dirs:
                 dirs.remove(OWN)
             with contextlib.suppress(FileNotFoundError):
-                for name in dirs:
-                    found[str((Path(top) / name).relative_to(self.folder))] = None
-                for name in files:
+                for name in dirs + files:
                     path = Path(top) / name
-                    found[str(path.relative_to(self.folder))] = path.read_bytes()
+                    found[str(path.relative_to(self.folder))] = content(path)
         return found
 
     def write(self, path: str, content: bytes | str) -> Path:

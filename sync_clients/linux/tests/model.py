@@ -29,6 +29,9 @@ from sync_protocol.types import (
     Snapshot,
 )
 
+LINKED = b"-> "
+"""Before the text of a symlink, where contents are compared: it is no file of the same bytes."""
+
 
 @dataclass
 class Node:
@@ -44,11 +47,12 @@ class Node:
     size: int = 0
     mtime: int = 0
     executable: bool = False
+    symlink: bool = False
     deleted: bool = False
 
     @property
-    def content(self) -> tuple[tuple[str, ...], bool]:
-        return self.blobs, self.executable
+    def content(self) -> tuple[tuple[str, ...], bool, bool]:
+        return self.blobs, self.executable, self.symlink
 
     def entry(self) -> NodeEntry:
         return NodeEntry(
@@ -63,6 +67,7 @@ class Node:
             content=content_id(self.blobs) if self.kind == "file" else None,
             blobs=list(self.blobs) if self.kind == "file" else None,
             deleted=self.deleted,
+            symlink=self.symlink,
         )
 
 
@@ -97,10 +102,15 @@ class Model:
 
     def tree(self) -> dict[str, bytes | None]:
         return {
-            self.path(node): b"".join(self.blobs[b] for b in node.blobs) if node.kind == "file" else None
+            self.path(node): self.text(node)
             for node in self.nodes.values()
             if node.parent is not None and self.live(node)
         }
+
+    def text(self, node: Node) -> bytes | None:
+        if node.kind == "folder":
+            return None
+        return (LINKED if node.symlink else b"") + b"".join(self.blobs[b] for b in node.blobs)
 
     def inside(self, node: str | None, ancestor: str) -> bool:
         while node is not None:
@@ -180,12 +190,13 @@ class Model:
 
     def _fill(self, node: Node, op: Put) -> None:
         node.blobs, node.size, node.mtime, node.executable = tuple(op.blobs), op.size, op.mtime, op.executable
+        node.symlink = bool(op.symlink)
 
     def _put(self, op: Put, made: list[OpResult], device: str) -> OpResult:
         missing = [b for b in op.blobs if b not in self.blobs]
         if missing:
             return OpResult("missing_blobs", missing=missing)
-        wanted = (tuple(op.blobs), op.executable)
+        wanted = (tuple(op.blobs), op.executable, bool(op.symlink))
         if op.node is None:
             assert op.parent is not None
             assert op.name is not None

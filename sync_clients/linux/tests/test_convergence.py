@@ -10,81 +10,19 @@ import itertools
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from devices import Device, Killed, content, leads_on
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from model import Line, Model
+from model import LINKED, Model
 
-from sync_client.cycle import Cycle, Rules
-from sync_client.errors import Offline
-from sync_client.folder import OWN, Folder
-from sync_client.trees import Trees
+from sync_client.folder import OWN
 
 NAMES = ["a", "b", "c"]
 FAST = Path("/dev/shm")
-
-
-class Killed(BaseException):
-    """SIGKILL between two steps: nothing may catch it."""
-
-
-class Device:
-    def __init__(self, model: Model, name: str, root: Path, *, patient: bool) -> None:
-        self.name = name
-        self.root = root / name
-        self.root.mkdir()
-        # The clock of a patient device runs ahead: to it no file is so fresh that its times could deceive.
-        self.folder = Folder(self.root, clock=(lambda: 10**19 // 5) if patient else time.time_ns)
-        self.folder.durable = False
-        self.folder.prepare(name)
-        self.trees = Trees(":memory:")
-        self.line = Line(model, name)
-        self.round: Iterator[str] | None = None
-        self.cycle = self._engine()
-
-    def _engine(self) -> Cycle:
-        return Cycle(self.trees, self.folder, self.line, Rules(device=self.name, deletions_files=10**6))
-
-    def step(self) -> bool:
-        """One step further; False at the end of a round."""
-        if self.round is None:
-            self.round = self.cycle.run()
-        try:
-            next(self.round)
-            return True
-        except (StopIteration, Offline):
-            self.round = None
-            return False
-        except Killed:
-            self.kill()
-            return False
-
-    def kill(self) -> None:
-        if self.round is not None:
-            self.round.close()  # type: ignore[attr-defined]
-        self.round = None
-        self.folder.step = lambda what, path: None
-        if self.trees.db.in_transaction:
-            self.trees.db.execute("ROLLBACK")
-        self.trees._depth = 0
-        self.cycle = self._engine()
-
-    def files(self) -> dict[str, bytes | None]:
-        found: dict[str, bytes | None] = {}
-        for top, dirs, files in os.walk(self.root):
-            if Path(top) == self.root:
-                dirs.remove(OWN)
-            for name in dirs:
-                found[str((Path(top) / name).relative_to(self.root))] = None
-            for name in files:
-                path = Path(top) / name
-                found[str(path.relative_to(self.root))] = path.read_bytes()
-        return found
 
 
 class Devices(RuleBasedStateMachine):
@@ -112,26 +50,53 @@ class Devices(RuleBasedStateMachine):
         self.written.add(value)
         return value
 
-    def _write(self, device: Device, path: Path, replace: bool) -> None:
-        if path.is_dir() or any(p.is_file() for p in path.parents):
+    def _write(self, device: Device, path: Path, replace: bool, link: str | None = None) -> None:
+        if not self._room(device, path):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self.replaced.add(path.read_bytes())
-        value = self._value()
-        if replace:
+        self._forget(path)
+        if link is not None:
+            # So that each has a text of its own: it leads to the same place however often it says "here".
+            text = "./" * next(self.values) + link
+            self.written.add(LINKED + text.encode())
             fresh = device.root / OWN / "users-editor"
-            fresh.write_bytes(value)
+            fresh.symlink_to(text)
+            fresh.rename(path)
+        elif replace or path.is_symlink():
+            fresh = device.root / OWN / "users-editor"
+            fresh.write_bytes(self._value())
             fresh.rename(path)
         else:
-            path.write_bytes(value)
+            path.write_bytes(self._value())
         stamp = 10**18 + next(self.values) * 10**6
-        os.utime(path, ns=(stamp, stamp))
+        os.utime(path, ns=(stamp, stamp), follow_symlinks=False)
+
+    def _room(self, device: Device, path: Path) -> bool:
+        """Whether a file can be put there, with the folders it needs."""
+        above = [p for p in path.parents if p.is_relative_to(device.root)]
+        if leads_on(path) or any(os.path.lexists(p) and not leads_on(p) for p in above):
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return True
+
+    def _forget(self, path: Path) -> None:
+        """The user has seen it, and does away with it."""
+        for p in [path, *path.rglob("*")] if leads_on(path) else [path]:
+            if os.path.lexists(p) and (old := content(p)) is not None:
+                self.replaced.add(old)
 
     @rule(d=st.integers(0, 2), where=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), replace=st.booleans())
     def write(self, d: int, where: list[str], replace: bool) -> None:
         device = self.devices[d % len(self.devices)]
         self._write(device, device.root.joinpath(*where), replace)
+
+    @rule(
+        d=st.integers(0, 2),
+        where=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3),
+        text=st.sampled_from(["a", "b/c", "../a", "nowhere", "../../../../../../../dev/shm"]),
+    )
+    def link(self, d: int, where: list[str], text: str) -> None:
+        device = self.devices[d % len(self.devices)]
+        self._write(device, device.root.joinpath(*where), True, text)
 
     def _pick(self, device: Device, n: int) -> Path | None:
         files = sorted(device.files())
@@ -149,13 +114,12 @@ class Devices(RuleBasedStateMachine):
         device = self.devices[d % len(self.devices)]
         path = self._pick(device, n)
         target = device.root.joinpath(*where)
-        if path is None or target == path or path in target.parents or any(p.is_file() for p in target.parents):
+        if path is None or target == path or path in target.parents or not self._room(device, target):
             return
-        if target.exists():
-            if target.is_dir() or path.is_dir():
+        if os.path.lexists(target):
+            if leads_on(path):
                 return
-            self.replaced.add(target.read_bytes())
-        target.parent.mkdir(parents=True, exist_ok=True)
+            self._forget(target)
         path.rename(target)
 
     @rule(d=st.integers(0, 2), n=st.integers(0, 50), m=st.integers(0, 50))
@@ -175,18 +139,14 @@ class Devices(RuleBasedStateMachine):
         path = self._pick(device, n)
         if path is None:
             return
-        if path.is_dir():
-            self.replaced.update(p.read_bytes() for p in path.rglob("*") if p.is_file())
-            shutil.rmtree(path)
-        else:
-            self.replaced.add(path.read_bytes())
-            path.unlink()
+        self._forget(path)
+        shutil.rmtree(path) if leads_on(path) else path.unlink()
 
     @rule(d=st.integers(0, 2), n=st.integers(0, 50))
     def run(self, d: int, n: int) -> None:
         device = self.devices[d % len(self.devices)]
         path = self._pick(device, n)
-        if path is not None and path.is_file():
+        if path is not None and path.is_file() and not path.is_symlink():
             path.chmod(path.stat().st_mode ^ 0o100)
 
     # Daemons and network
@@ -225,7 +185,7 @@ class Devices(RuleBasedStateMachine):
 
         def step(what: str, path: str) -> None:
             turn = next(left)
-            if turn == 0 and edit and (device.root / path).exists():
+            if turn == 0 and edit and os.path.lexists(device.root / path):
                 self._write(device, device.root / path, replace)
             if turn == (-1 if edit else 0) and kill:
                 raise Killed

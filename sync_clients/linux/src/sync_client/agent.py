@@ -139,6 +139,7 @@ class Agent:
             exclude=tuple(self.settings.exclude),
             deletions_percent=self.settings.deletions_percent,
             deletions_files=self.settings.deletions_files,
+            skip_links=self.settings.symlinks == "skip",
         )
 
     def _on_event(self, kind: str, path: str, detail: str) -> None:

@@ -101,6 +101,10 @@ def parser() -> argparse.ArgumentParser:
     exclude = add("exclude", _exclude, "leave folders on the server without having them here")
     exclude.add_argument("what", choices=["add", "remove", "list"])
     exclude.add_argument("paths", nargs="*")
+    symlinks = add("symlinks", _symlinks, "say what becomes of symbolic links; without a choice, show it")
+    symlinks.add_argument(
+        "choice", nargs="?", choices=["keep", "skip"], help="keep them as links (never followed), or leave them out"
+    )
     limit = add("limit", _limit, "limit the bandwidth, in KB a second; 0 is no limit")
     limit.add_argument("--up", type=int, metavar="KB")
     limit.add_argument("--down", type=int, metavar="KB")
@@ -451,8 +455,9 @@ def _ls(options: argparse.Namespace, places: Places) -> int:
         _print(items)
         return 0
     for item in items:
-        name = item["name"] + ("/" if item["kind"] == "folder" else "")
-        print(f"{item['size'] or 0 if item['kind'] == 'file' else '':>12}  {item['state']:<12}  {name}")
+        # As `ls -F` marks them.
+        name = item["name"] + {"folder": "/", "symlink": "@"}.get(item["kind"], "")
+        print(f"{'' if item['kind'] == 'folder' else item['size'] or 0:>12}  {item['state']:<12}  {name}")
     return 0
 
 
@@ -540,6 +545,11 @@ def _exclude(options: argparse.Namespace, places: Places) -> int:
         request[options.what] = options.paths
     for path in _ask(places, request)["excluded"]:
         print(path)
+    return 0
+
+
+def _symlinks(options: argparse.Namespace, places: Places) -> int:
+    print(_ask(places, {"do": "symlinks", "choice": options.choice})["symlinks"])
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sync_client.errors import SyncError
-from sync_client.trees import ROOT, Entry
+from sync_client.trees import DIR, LINK, ROOT, Entry
 
 if TYPE_CHECKING:
     from sync_client.agent import Agent
@@ -44,6 +44,14 @@ def _limit(agent: Agent, request: Message) -> Message:
             setattr(agent.settings, name, int(request[name]))
     agent.apply_settings()
     return {"upload_limit": agent.settings.upload_limit, "download_limit": agent.settings.download_limit}
+
+
+def _symlinks(agent: Agent, request: Message) -> Message:
+    choice = request.get("choice")
+    if choice is not None:
+        agent.settings.symlinks = choice
+        agent.apply_settings()
+    return {"symlinks": agent.settings.symlinks}
 
 
 def _exclude(agent: Agent, request: Message) -> Message:
@@ -110,7 +118,7 @@ def _ls(agent: Agent, request: Message) -> Message:
     items = [
         {
             "name": row.l_name or row.r_name,
-            "kind": row.kind,
+            "kind": "symlink" if LINK in (row.l_exec, row.r_exec) else row.kind,
             "size": row.l_size if row.local else row.r_size,
             "state": _state(agent, row),
         }
@@ -247,7 +255,8 @@ def _ignore(agent: Agent, request: Message) -> Message:
         agent.retry_now()
     if "check" in request:
         path = _relative(agent, str(request["check"]))
-        return {"rule": agent.ignore.why(path, (agent.root / path).is_dir())}
+        seen = agent.folder.look(path)
+        return {"rule": agent.ignore.why(path, seen is not None and seen.kind == DIR)}
     agent.ignore.reload()
     return {"rules": agent.ignore.lines()}
 
@@ -262,6 +271,7 @@ COMMANDS: dict[str, Callable[[Agent, Message], Message]] = {
     "stop": _stop,
     "pause": _pause,
     "limit": _limit,
+    "symlinks": _symlinks,
     "exclude": _exclude,
     "ls": _ls,
     "versions": _versions,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     scan_minutes: int = 60
     poll_seconds: int = 10
     max_watches: int = 0
+    symlinks: Literal["keep", "skip"] = "keep"
     paused: bool = False
 
 

@@ -22,11 +22,11 @@ import msgspec
 
 from sync_client.errors import Changed, CursorGone, DiskFull, Occupied, Refused, SyncError
 from sync_client.folder import Folder, Seen
-from sync_client.planner import LOCAL, REMOTE, TREES_ONLY, TWINS, Decision, Do, Planner, apply_to_trees
+from sync_client.planner import LINK_SKIPPED, LOCAL, REMOTE, TREES_ONLY, TWINS, Decision, Do, Planner, apply_to_trees
 from sync_client.remote import Census, Outcome, Sent, learn, learn_change, pack, settle, unpack
 from sync_client.scanner import Scanner
 from sync_client.server import Server
-from sync_client.trees import DIR, FILE, ROOT, Entry, Trees
+from sync_client.trees import DIR, FILE, LINK, ROOT, Entry, Trees
 from sync_protocol.chunking import LARGEST, cut
 from sync_protocol.hashing import blob_id, content_id
 from sync_protocol.names import conflict_name
@@ -63,6 +63,7 @@ class Rules:
     exclude: tuple[str, ...] = ()
     deletions_percent: int = 50
     deletions_files: int = 20
+    skip_links: bool = False
 
     def excluded(self, path: str) -> bool:
         return any(path == e or path.startswith(e + "/") for e in self.exclude)
@@ -126,6 +127,8 @@ class Cycle:
         scanner = Scanner(self.trees, self.folder, self.rules.ignored, moved=moved)
         for path in scanner.scan(dirs):
             yield f"looked at {path}"
+        with self.trees.change():
+            self.trees.forget_problems()
 
     def exchange(self) -> Iterator[str]:
         """The part that needs the server."""
@@ -149,6 +152,8 @@ class Cycle:
                     self.deletions_allowed = False
                     break
                 yield "untangled"
+        with self.trees.change():
+            self.trees.forget_problems()
         if self._full is not None:
             raise self._full
 
@@ -164,11 +169,11 @@ class Cycle:
                 continue
             entry = self.trees.get(int(name.split("-")[1])) if name.split("-")[1].isdigit() else None
             try:
-                content, _, _ = self.folder.content(f".sync-client/tmp/{name}")
+                content, _, seen = self.folder.content(f".sync-client/tmp/{name}")
             except (OSError, Changed):
                 continue
-            known = {entry.s_hash, entry.r_hash, entry.l_hash} if entry else set()
-            if content in known:
+            known = (entry.s_content, entry.r_content, entry.l_content) if entry else ()
+            if any((hash, exec == LINK) == (content, seen.exec == LINK) for hash, exec in known):
                 with contextlib.suppress(OSError):
                     self.folder.staging(name).unlink()
                 continue
@@ -222,7 +227,7 @@ class Cycle:
     # Decisions
 
     def _planner(self, batch: _Batch) -> Planner:
-        return Planner(self.trees, self.rules.ignored, self.rules.excluded, batch.coming)
+        return Planner(self.trees, self.rules.ignored, self.rules.excluded, batch.coming, self.rules.skip_links)
 
     def _pass(self) -> Iterator[str]:
         """All that is dirty once: folders until they rest, then files in windows.
@@ -284,6 +289,8 @@ class Cycle:
                         content, _, seen = self.folder.content(path)
                     except (OSError, Changed):
                         # One by one below, where each failure has its answer.
+                        continue
+                    if self._left_out(seen):
                         continue
                     self.trees.set(
                         entry,
@@ -452,6 +459,8 @@ class Cycle:
             errno.ENAMETOOLONG: "has a name or path too long for this disk",
             errno.EINVAL: "has a name this disk cannot store",
             errno.ELOOP: "lies behind a symbolic link, which is not followed",
+            errno.EILSEQ: "is a symbolic link no other device could keep: its text is too long or no valid UTF-8",
+            errno.EOPNOTSUPP: "is a symbolic link, and this disk has none; `sync-client symlinks skip` leaves them out",
             errno.ENOTEMPTY: "is not empty",
         }.get(error.errno or 0, f"cannot be changed here ({error.strerror})")
         with self.trees.change():
@@ -500,19 +509,27 @@ class Cycle:
             problem=None,
         )
 
-    def _look_again(self, e: Entry) -> None:
-        """Something is not as the trees say: look at the folders concerned before deciding anew."""
-        parents = {p for p in (e.l_parent, e.r_parent, e.s_parent) if p}
-        row = self.trees.get(e.id)
-        if row is not None and row.local and row.l_kind == FILE:
-            with self.trees.change():
-                self.trees.set(e.id, l_hash=None)
+    def _look_again(self, *entries: Entry) -> None:
+        """Something is not as the trees say: look at the folders concerned before deciding anew.
+
+        One above them may have another name by now.
+        """
+        parents: set[int] = set()
+        for e in entries:
+            for parent in (e.l_parent, e.r_parent, e.s_parent):
+                while parent and parent not in parents:
+                    parents.add(parent)
+                    above = self.trees.get(parent)
+                    parent = above.l_parent if above is not None else None
+            row = self.trees.get(e.id)
+            if row is not None and row.local and row.l_kind == FILE:
+                with self.trees.change():
+                    self.trees.set(e.id, l_hash=None)
         for _ in Scanner(self.trees, self.folder, self.rules.ignored).scan(sorted(parents)):
             pass
-        self._retries[e.id] = self._retries.get(e.id, 0) + 1
-        if self._retries[e.id] > 5:
-            row = self.trees.get(e.id)
-            if row is not None:
+        for e in entries:
+            self._retries[e.id] = self._retries.get(e.id, 0) + 1
+            if self._retries[e.id] > 5 and (row := self.trees.get(e.id)) is not None:
                 with self.trees.change():
                     self.trees.note_problem(row, "keeps changing, or its place is taken by something not synced")
 
@@ -520,11 +537,18 @@ class Cycle:
         path = self._here(e)
         self.progress.busy = path
         content, blobs, seen = self.folder.content(path)
+        if self._left_out(seen):
+            with self.trees.change():
+                self.trees.note_problem(e, LINK_SKIPPED)
+            return False
         spans = b"".join(_SPAN.pack(bytes.fromhex(name), size) for name, size in blobs) if len(blobs) > 1 else None
         with self.trees.change():
             self._saw(e.id, e.l_parent, e.l_name, seen)
             self.trees.set(e.id, l_hash=content, l_blobs=spans)
         return True
+
+    def _left_out(self, seen: Seen) -> bool:
+        return seen.exec == LINK and self.rules.skip_links
 
     def _rename(self, e: Entry, parent: int | None, name: str | None) -> bool:
         old = self._here(e)
@@ -633,29 +657,32 @@ class Cycle:
         if self.folder.durable:
             self._make_durable([str(self._part(e)) for e in staged])
         placed: list[tuple[Entry, Seen]] = []
+        missed: list[Entry] = []
         for e in staged:
             yield f"about to place {e.r_name}"
             try:
                 placed.append((e, self._place(e, self._part(e))))
             except (Changed, Occupied, FileNotFoundError, NotADirectoryError):
-                self._look_again(e)
-                yield "progress"
+                missed.append(e)
             except OSError as error:
                 self._local_error(e, error)
-        if not placed:
-            return
-        if self.folder.durable:
-            if len(placed) > 8:
-                self.folder.flush()
-            else:
-                for path in {self._target(e).rpartition("/")[0] for e, _ in placed}:
-                    with contextlib.suppress(OSError):
-                        self.folder.sync_dir(path)
-        with self.trees.change():
-            for e, seen in placed:
-                self._placed(e, seen)
-        yield "progress"
-        yield "placed"
+        if placed:
+            if self.folder.durable:
+                if len(placed) > 8:
+                    self.folder.flush()
+                else:
+                    for path in {self._target(e).rpartition("/")[0] for e, _ in placed}:
+                        with contextlib.suppress(OSError):
+                            self.folder.sync_dir(path)
+            with self.trees.change():
+                for e, seen in placed:
+                    self._placed(e, seen)
+        if missed:
+            # Not before: what is in its place and not noted would be taken for something new.
+            self._look_again(*missed)
+        if placed or missed:
+            yield "progress"
+            yield "placed"
 
     def _drop_part(self, e: Entry, error: OSError) -> None:
         with contextlib.suppress(OSError):
@@ -757,14 +784,19 @@ class Cycle:
 
     def _place(self, e: Entry, staged: Path) -> Seen:
         target = self._here(e) if e.local else self._target(e)
-        mode = self.folder.mode(target) if e.local else self.folder.new_mode
-        mode = mode | (mode & 0o444) >> 2 if e.r_exec else mode & ~0o111
         stage = str(staged)
-        os.chmod(stage, mode)  # noqa: PTH101 -- ten thousand times
-        os.utime(stage, ns=(self.folder.clock(), (e.r_mtime or 0) * 1_000_000))
         # Under a name that tells whose it is: after a kill in the swap it may hold what the user wrote.
         swap = staged.with_name(f"swap-{e.id}-{secrets.token_hex(4)}")
-        os.rename(stage, swap)  # noqa: PTH104
+        if e.r_exec == LINK:
+            self.folder.make_link(staged, swap)
+            staged.unlink()
+        else:
+            # The mode of a link is no file's: everybody may do everything with it.
+            mode = self.folder.mode(target) if e.local and e.l_exec != LINK else self.folder.new_mode
+            mode = mode | (mode & 0o444) >> 2 if e.r_exec else mode & ~0o111
+            os.chmod(stage, mode)  # noqa: PTH101 -- ten thousand times
+            os.rename(stage, swap)  # noqa: PTH104
+        os.utime(swap, ns=(self.folder.clock(), (e.r_mtime or 0) * 1_000_000), follow_symlinks=False)
         try:
             seen = self.folder.place(swap, target, self._expected(e) if e.local else None)
         except (Changed, Occupied):
@@ -874,7 +906,9 @@ class Cycle:
             base=None if fresh else d.base or 0,
             parent=parent_ref if fresh else None,
             name=e.l_name if fresh else None,
-            executable=bool(e.l_exec),
+            executable=e.l_exec == 1,
+            # Said only where it matters: an older server knows no links.
+            symlink=e.l_exec == LINK if LINK in (e.l_exec, e.s_exec, e.r_exec) else None,
         )
         sent = Sent(
             entry=e.id,

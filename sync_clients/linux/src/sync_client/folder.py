@@ -2,6 +2,7 @@
 """The synced folder on disk: every read and every change of it goes through here.
 
 No path is followed through a symlink: each folder on the way is opened by itself, so nothing outside is ever touched.
+A symlink itself is read and written like a file whose content is its text.
 Nothing is overwritten unseen: a file is swapped against the new one in one step and looked at after it; when it is not
 what was expected, it is swapped back.
 """
@@ -18,9 +19,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_client.errors import Changed, FolderGone, Occupied
+from sync_client.errors import Changed, FolderGone, Occupied, SyncError
+from sync_client.trees import DIR, FILE, LINK
 from sync_protocol.chunking import cut
 from sync_protocol.hashing import blob_id, content_id
+from sync_protocol.types import MAX_LINK
 
 OWN = ".sync-client"
 """The client's own corner of the folder: staging, what was kept in doubt, and the mark that the disk is mounted."""
@@ -48,6 +51,16 @@ class Seen:
     @property
     def racy(self) -> bool:
         return max(self.mtime, self.ctime) > self.at - RACY
+
+
+def check_link(text: bytes) -> None:
+    """Raise OSError for the text of a symlink that not every device could keep."""
+    if not 0 < len(text) <= MAX_LINK or b"\0" in text:
+        raise OSError(errno.EILSEQ, "not the text of a symbolic link")
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, "not the text of a symbolic link") from error
 
 
 def _renameat2(old_fd: int, old: str, new_fd: int, new: str, flags: int) -> None:
@@ -90,8 +103,11 @@ class Folder:
     def prepare(self, mark: str) -> None:
         """Make the client's corner and leave the mark that tells an unmounted disk from an emptied folder."""
         corner = self.root / OWN
-        for name in ("tmp", "kept"):
-            (corner / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (corner, corner / "tmp", corner / "kept"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink():
+                raise SyncError(f"{folder} is a symbolic link, which is never followed: remove it and try again.")
+        (corner / "id").unlink(missing_ok=True)
         (corner / "id").write_text(mark + "\n")
 
     def mark(self) -> str | None:
@@ -124,23 +140,16 @@ class Folder:
 
     def seen(self, status: os.stat_result, at: int | None = None) -> Seen:
         mode = status.st_mode
-        kind = (
-            "file"
-            if stat.S_ISREG(mode)
-            else "folder"
-            if stat.S_ISDIR(mode)
-            else "symlink"
-            if stat.S_ISLNK(mode)
-            else ""
-        )
+        link = stat.S_ISLNK(mode)
+        is_file = link or stat.S_ISREG(mode)
         return Seen(
-            kind=kind,
+            kind=FILE if is_file else DIR if stat.S_ISDIR(mode) else "",
             size=status.st_size,
             mtime=status.st_mtime_ns,
             ctime=status.st_ctime_ns,
             dev=status.st_dev,
             ino=status.st_ino,
-            exec=int(bool(mode & 0o100)) if kind == "file" else None,
+            exec=LINK if link else int(bool(mode & 0o100)) if is_file else None,
             at=self.clock() if at is None else at,
         )
 
@@ -187,23 +196,47 @@ class Folder:
         finally:
             os.close(file)
 
+    def _link(self, path: str, error: OSError) -> tuple[bytes, Seen]:
+        """The text of a symlink, with its look, when reading it as a file failed because it is one."""
+        if error.errno != errno.ELOOP:
+            raise error
+        parent, name = self._split(path)
+        with self.opened(parent) as fd:
+            before = os.lstat(name, dir_fd=fd)
+            try:
+                text = os.fsencode(os.readlink(name, dir_fd=fd))
+            except OSError as no_link:
+                raise Changed(path) from no_link
+            seen = self.seen(before)
+            if self.seen(os.lstat(name, dir_fd=fd), seen.at) != seen:
+                raise Changed(path)
+        check_link(text)
+        return text, seen
+
     def blobs(self, path: str) -> Iterator[bytes]:
         """The content in blobs, as they are named and sent; Changed when it was written to meanwhile."""
-        with self._reading(path) as (fd, before), open(fd, "rb", buffering=0, closefd=False) as file:
-            yield from cut(file, before.st_size)
-            after = os.fstat(fd)
-            if (after.st_mtime_ns, after.st_ctime_ns, after.st_size) != (
-                before.st_mtime_ns,
-                before.st_ctime_ns,
-                before.st_size,
-            ):
-                raise Changed(path)
+        try:
+            with self._reading(path) as (fd, before), open(fd, "rb", buffering=0, closefd=False) as file:
+                yield from cut(file, before.st_size)
+                after = os.fstat(fd)
+                if (after.st_mtime_ns, after.st_ctime_ns, after.st_size) != (
+                    before.st_mtime_ns,
+                    before.st_ctime_ns,
+                    before.st_size,
+                ):
+                    raise Changed(path)
+        except OSError as error:
+            yield self._link(path, error)[0]
 
     def content(self, path: str) -> tuple[str, list[tuple[str, int]], Seen]:
         """The name of the content, its blobs with their sizes, and the look that belongs to it."""
-        with self._reading(path) as (fd, before), open(fd, "rb", buffering=0, closefd=False) as file:
-            blobs = [(blob_id(blob), len(blob)) for blob in cut(file, before.st_size)]
-            after = os.fstat(fd)
+        try:
+            with self._reading(path) as (fd, before), open(fd, "rb", buffering=0, closefd=False) as file:
+                blobs = [(blob_id(blob), len(blob)) for blob in cut(file, before.st_size)]
+                after = os.fstat(fd)
+        except OSError as error:
+            text, seen = self._link(path, error)
+            return blob_id(text), [(blob_id(text), len(text))], seen
         seen = self.seen(before)
         if self.seen(after, seen.at) != seen:
             raise Changed(path)
@@ -250,6 +283,18 @@ class Folder:
         with self.opened(path) as fd:
             self._sync_dir(fd)
 
+    def make_link(self, staged: Path, link: Path) -> None:
+        """A symlink with the text that was staged."""
+        with staged.open("rb") as file:
+            text = file.read(MAX_LINK + 1)
+        check_link(text)
+        try:
+            link.symlink_to(os.fsdecode(text))
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOSYS):
+                raise OSError(errno.EOPNOTSUPP, "no symbolic links on this disk") from error
+            raise
+
     def make_dir(self, path: str) -> Seen:
         parent, name = self._split(path)
         with self.opened(parent) as fd:
@@ -286,16 +331,12 @@ class Folder:
         not, it is swapped back and Changed is raised.
         """
         parent, name = self._split(path)
-        stage = os.open(staged.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with self.opened(parent) as fd:
-                if expected is None:
-                    _rename_noreplace(stage, staged.name, fd, name)
-                else:
-                    self._swap(stage, staged.name, fd, name, path, expected)
-                return self.seen(os.lstat(name, dir_fd=fd))
-        finally:
-            os.close(stage)
+        with self.opened(f"{OWN}/tmp") as stage, self.opened(parent) as fd:
+            if expected is None:
+                _rename_noreplace(stage, staged.name, fd, name)
+            else:
+                self._swap(stage, staged.name, fd, name, path, expected)
+            return self.seen(os.lstat(name, dir_fd=fd))
 
     def _swap(
         self, stage: int, staged: str, fd: int, name: str, path: str, expected: Callable[[str, Seen], bool]
@@ -325,27 +366,23 @@ class Folder:
 
     def _as_expected(self, stage: int, staged: str, expected: Callable[[str, Seen], bool]) -> bool:
         seen = self.seen(os.lstat(staged, dir_fd=stage))
-        return seen.kind == "file" and expected(f"{OWN}/tmp/{staged}", seen)
+        return seen.kind == FILE and expected(f"{OWN}/tmp/{staged}", seen)
 
     def remove(self, path: str, staged: str, expected: Callable[[str, Seen], bool]) -> None:
         """Remove a file that satisfies `expected` once it is out of the way; else it goes back to its place."""
         parent, name = self._split(path)
-        stage = os.open(self.root / OWN / "tmp", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with self.opened(parent) as fd:
-                self.step("before the removal", path)
-                os.rename(name, staged, src_dir_fd=fd, dst_dir_fd=stage)
-                self.step("out of the way", path)
-                if not self._as_expected(stage, staged, expected):
-                    try:
-                        _rename_noreplace(stage, staged, fd, name)
-                    except Occupied:
-                        self.keep(staged, name)
-                    raise Changed(path)
-                os.unlink(staged, dir_fd=stage)
-                self._sync_dir(fd)
-        finally:
-            os.close(stage)
+        with self.opened(f"{OWN}/tmp") as stage, self.opened(parent) as fd:
+            self.step("before the removal", path)
+            os.rename(name, staged, src_dir_fd=fd, dst_dir_fd=stage)
+            self.step("out of the way", path)
+            if not self._as_expected(stage, staged, expected):
+                try:
+                    _rename_noreplace(stage, staged, fd, name)
+                except Occupied:
+                    self.keep(staged, name)
+                raise Changed(path)
+            os.unlink(staged, dir_fd=stage)
+            self._sync_dir(fd)
 
     def remove_dir(self, path: str) -> bool:
         """Remove a folder if it is empty; False when something is in it."""

@@ -6,9 +6,14 @@ As with git: a rule keeps new things out; what is synced already stays synced.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
+
+from sync_client.errors import SyncError
 
 NAME = ".syncignore"
 DEFAULTS = (
@@ -43,7 +48,7 @@ class Ignore:
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
                 return False
-            lines = self.file.read_text(errors="replace").splitlines()
+            lines = self._text().splitlines()
         except OSError:
             stamp, lines = None, []
             if self._stamp is None:
@@ -51,6 +56,14 @@ class Ignore:
         self._stamp, self._lines = stamp, lines
         self._spec = GitIgnoreSpec.from_lines([*DEFAULTS, *lines])
         return True
+
+    def _text(self) -> str:
+        """What the file says; raises OSError for a link, which may come from anywhere and lead anywhere."""
+        # Without O_NONBLOCK a pipe in its place would hang the client.
+        with os.fdopen(os.open(self.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), errors="replace") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a file")
+            return file.read()
 
     def __call__(self, path: str, is_dir: bool) -> bool:
         return bool(self._spec.match_file(path + "/" if is_dir else path))
@@ -74,9 +87,16 @@ class Ignore:
         return None
 
     def add(self, rule: str) -> None:
-        old = self.file.read_text() if self.file.exists() else ""
+        try:
+            old = self._text()
+        except FileNotFoundError:
+            old = ""
+        except OSError as error:
+            raise SyncError(f"{self.file} is no plain file that can be read; make it one.") from error
         if old and not old.endswith("\n"):
             old += "\n"
         fresh = self.file.with_name(NAME + ".part")
-        fresh.write_text(old + rule + "\n")
+        fresh.unlink(missing_ok=True)
+        with fresh.open("x") as file:
+            file.write(old + rule + "\n")
         fresh.replace(self.file)

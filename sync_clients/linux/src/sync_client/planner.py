@@ -11,7 +11,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sync_client.trees import DIR, FILE, ROOT, Entry, Trees
+from sync_client.folder import OWN
+from sync_client.trees import DIR, FILE, LINK, ROOT, Entry, Trees
+from sync_protocol.names import name_key
 
 
 class Do(enum.Enum):
@@ -54,6 +56,7 @@ class Decision:
 
 
 TWINS = "differs only in case or accents"
+LINK_SKIPPED = "is a symbolic link; skipped, as `sync-client symlinks` says"
 
 TREES_ONLY = {Do.FORGET, Do.AGREE, Do.AGREE_PLACE, Do.ADOPT, Do.KEEP_REMOTE, Do.YIELD_PLACE, Do.REBIRTH, Do.DETACH}
 LOCAL = {Do.HASH, Do.MAKE_DIR, Do.FETCH, Do.SET_EXEC, Do.MOVE_LOCAL, Do.REMOVE_LOCAL, Do.STEP_ASIDE}
@@ -69,6 +72,7 @@ class Planner:
     excluded: Callable[[str], bool] = lambda path: False
     # Entries a queued creation of this very commit will make, so that their children can go along.
     coming: dict[int, int] = field(default_factory=dict)
+    skip_links: bool = False
 
     def decide(self, e: Entry) -> Decision:
         if e.id == ROOT:
@@ -124,10 +128,15 @@ class Planner:
             # With the old base when the server's content is not what this was made from: that is the conflict.
             return Decision(Do.PUT, e, base=e.s_rev if r_edit else e.r_content_rev)
         if r_edit:
-            if e.l_hash == e.r_hash:
+            if e.l_hash == e.r_hash and LINK not in (e.l_exec, e.r_exec):
                 return Decision(Do.SET_EXEC, e)
-            return Decision(Do.FETCH, e)
+            return self._fetch(e)
         return self._moving(e, r_moved)
+
+    def _fetch(self, e: Entry) -> Decision:
+        if e.r_exec == LINK and self.skip_links:
+            return Decision(Do.PROBLEM, e, reason=LINK_SKIPPED)
+        return Decision(Do.FETCH, e)
 
     def _moving(self, e: Entry, r_moved: bool) -> Decision:
         return self._move_here(e) if r_moved else self._move_there(e)
@@ -271,7 +280,10 @@ class Planner:
             return Decision(Do.WAIT, e)
         if parent.synced and parent.id != ROOT and not parent.remote:
             return Decision(Do.WAIT, e)
-        return self._occupied(e) or Decision(Do.MAKE_DIR if e.r_kind == DIR else Do.FETCH, e)
+        if e.r_parent == ROOT and name_key(e.r_name or "") == OWN:
+            # Otherwise the server could write into what this client has under way.
+            return Decision(Do.PROBLEM, e, reason="has the name of this client's own folder; rename it")
+        return self._occupied(e) or (Decision(Do.MAKE_DIR, e) if e.r_kind == DIR else self._fetch(e))
 
 
 def apply_to_trees(trees: Trees, d: Decision) -> None:

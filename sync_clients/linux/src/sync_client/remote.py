@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sync_client.planner import TWINS, detach
-from sync_client.trees import DIR, FILE, ROOT, Entry, Trees
+from sync_client.trees import DIR, FILE, LINK, ROOT, Entry, Trees
 from sync_protocol.names import name_key
 from sync_protocol.types import Change, NodeEntry, OpResult
 
@@ -68,7 +68,7 @@ def remote_columns(trees: Trees, node: NodeEntry) -> dict[str, Any]:
         "r_hash": node.content if is_file else None,
         "r_size": node.size if is_file else None,
         "r_mtime": node.mtime if is_file else None,
-        "r_exec": int(node.executable) if is_file else None,
+        "r_exec": LINK if is_file and node.symlink else int(node.executable) if is_file else None,
         "r_blobs": pack(node.blobs) if is_file else None,
         "r_rev": node.revision,
         "r_content_rev": node.revision,

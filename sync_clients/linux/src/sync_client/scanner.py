@@ -42,25 +42,25 @@ class Scanner:
         if self.folder.mark() is None:
             raise FolderGone(str(self.folder.root))
         deep = dirs is None
-        todo: list[tuple[int, str]] = []
+        todo: list[tuple[int, str, bool]] = []
         if dirs is None:
             self.trees.db.execute("DELETE FROM problem")
-            todo.append((ROOT, ""))
+            todo.append((ROOT, "", deep))
         else:
             for entry in dirs:
                 path = self.trees.path(entry)
                 if path is not None:
-                    todo.append((entry, path))
+                    todo.append((entry, path, deep))
         todo.reverse()
         while todo:
-            entry, path = todo.pop()
+            entry, path, deep = todo.pop()
             with self.trees.change():
                 todo.extend(reversed(self._folder(entry, path, deep)))
             yield path
         with self.trees.change():
             self._settle_gone()
 
-    def _folder(self, entry: int, path: str, deep: bool) -> list[tuple[int, str]]:
+    def _folder(self, entry: int, path: str, deep: bool) -> list[tuple[int, str, bool]]:
         try:
             items = self.folder.entries(path)
         except FolderGone:
@@ -70,8 +70,10 @@ class Scanner:
         except OSError as error:
             self._problem(path, f"cannot be read ({error.strerror}); left as it is")
             return []
+        if not deep:
+            self._forget_problems(path, {name for name, seen in items if seen.kind == DIR})
         known = {(row[1], row[2]): row for row in self.trees.db.execute(_ROW, (entry,))}
-        below: list[tuple[int, str]] = []
+        below: list[tuple[int, str, bool]] = []
         prefix = f"{path}/" if path else ""
         for name, seen in items:
             row = known.pop((name, seen.kind), None)
@@ -80,7 +82,7 @@ class Scanner:
                 self._update(row, seen, full)
                 self.found.add(row[0])
                 if seen.kind == DIR and deep:
-                    below.append((row[0], full))
+                    below.append((row[0], full, deep))
                 continue
             if self.ignored(full, seen.kind == DIR):
                 continue
@@ -90,15 +92,15 @@ class Scanner:
             self.found.add(child)
             self.changed += 1
             if seen.kind == DIR and (deep or fresh):
-                below.append((child, full))
+                # What was moved has things inside that are known, and are looked at all the same.
+                below.append((child, full, True))
                 self.new_dirs.append(full)
         self.gone.update(row[0] for row in known.values())
         return below
 
     def _accept(self, full: str, name: str, seen: Seen) -> bool:
         if seen.kind not in (FILE, DIR):
-            what = "a symbolic link" if seen.kind == "symlink" else "a socket, pipe or device"
-            self._problem(full, f"is {what}; skipped")
+            self._problem(full, "is a socket, pipe or device; skipped")
             return False
         try:
             check_name(name)
@@ -107,10 +109,18 @@ class Scanner:
             return False
         return True
 
+    def _forget_problems(self, path: str, folders: set[str]) -> None:
+        """Of what is looked at again: of the folder, of what is right in it, and of folders that left it."""
+        prefix = f"{_shown(path)}/" if path else ""
+        for (listed,) in self.trees.db.execute("SELECT path FROM problem").fetchall():
+            inside = listed.removeprefix(prefix)
+            if listed == _shown(path) or (
+                listed.startswith(prefix) and ("/" not in inside or inside.split("/")[0] not in folders)
+            ):
+                self.trees.db.execute("DELETE FROM problem WHERE path=?", (listed,))
+
     def _problem(self, path: str, reason: str) -> None:
-        # Undecodable names are shown with their odd bytes escaped; SQLite takes valid text only.
-        shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        self.trees.db.execute("INSERT OR REPLACE INTO problem(path, reason) VALUES(?, ?)", (shown, reason))
+        self.trees.db.execute("INSERT OR REPLACE INTO problem(path, reason) VALUES(?, ?)", (_shown(path), reason))
 
     def _update(self, row: tuple, seen: Seen, full: str) -> None:  # type: ignore[type-arg]
         entry, _, kind, hash, size, mtime, executable, dev, ino, ctime, at = row
@@ -153,6 +163,10 @@ class Scanner:
             ):
                 changes["l_hash"] = None
             self.trees.set(origin.id, l_parent=parent, l_name=name, l_kind=seen.kind, **changes)
+            if seen.kind == DIR:
+                # What could not be done under its old name is tried again, and what is listed in it listed anew.
+                self.trees.db.execute("UPDATE entry SET problem=NULL, problem_for=NULL WHERE problem IS NOT NULL")
+                fresh = True
             return origin.id, fresh
         back = self.trees.first("s_parent=? AND s_name=? AND l_name IS NULL AND s_kind=?", parent, name, seen.kind)
         if back is not None:
@@ -216,6 +230,11 @@ class Scanner:
         self.changed += 1
         # Inode, size and time stay: what comes back elsewhere is a move as long as the deletion was not sent.
         self.trees.set(entry, l_parent=None, l_name=None, l_kind=None, l_hash=None, l_exec=None)
+
+
+def _shown(path: str) -> str:
+    """Undecodable names have their odd bytes escaped: SQLite takes valid text only."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _racy(row: Entry) -> bool:

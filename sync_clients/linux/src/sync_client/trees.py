@@ -27,7 +27,10 @@ ROOT = 1
 
 FILE, DIR = "file", "folder"
 
-SCHEMA_VERSION = 1
+LINK = 2
+"""What `exec` says of a file: 0 and 1 whether it is a program, 2 that it is a symlink and its text the content."""
+
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -176,6 +179,11 @@ class Trees:
                     "INSERT INTO entry(id, node, l_parent, l_name, l_kind, s_parent, s_name, s_kind, r_parent, r_name,"
                     " r_key, r_kind) VALUES(1, 'root', 0, '', 'folder', 0, '', 'folder', 0, '', '', 'folder')"
                 )
+                self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif version == 1:
+            with self.change():
+                # What the server told before links were known is asked again: which files are links.
+                self.db.execute("DELETE FROM setting WHERE name='cursor'")
                 self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
@@ -332,6 +340,12 @@ class Trees:
 
     def note_problem(self, entry: Entry, reason: str) -> None:
         self.set(entry.id, problem=reason, problem_for=entry.fingerprint)
+
+    def forget_problems(self) -> None:
+        """Those that were about something else than what is there now."""
+        for e in self.find("problem IS NOT NULL"):
+            if e.problem_for != e.fingerprint:
+                self.set(e.id, problem=None, problem_for=None)
 
     def event(self, at: float, kind: str, path: str, detail: str = "") -> None:
         """Remember what the user may want to know later."""
