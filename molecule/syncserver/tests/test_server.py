@@ -7,13 +7,12 @@ import json
 import os
 import shlex
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Ask
+from conftest import Ask, Reached
 
 OnBox = Callable[[str], str]
 Play = Callable[..., subprocess.CompletedProcess[str]]
@@ -114,24 +113,18 @@ def test_it_was_not_short_of_memory(on_box: OnBox) -> None:
     assert set(kills) == {"0"}
 
 
-def test_a_waiting_device_hears_of_a_change_at_once(ask: Ask, token: str) -> None:
-    cursor = json.loads(ask("GET", "/api/v1/changes?limit=1000", token=token)[2])["cursor"]
-    heard: list[float] = []
-
-    def wait() -> None:
-        body = json.loads(ask("GET", f"/api/v1/changes?cursor={cursor}&wait=30", token=token)[2])
-        if body["changes"]:
-            heard.append(time.monotonic())
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    time.sleep(2)
-    written = time.monotonic()
-    ask("PUT", f"{FILES}/news.txt", token=token, body=os.urandom(8))
-    waiting.join(40)
-    # Far from the end of the wait, on however busy a machine.
-    assert heard
-    assert heard[0] - written < 15
+def test_events_come_one_by_one_while_the_stream_stays_open(
+    ask: Ask, token: str, address: str, domain: str, variables: dict[str, Any]
+) -> None:
+    connection = Reached(f"sync.{domain}", address, variables["servers_private_ca"])
+    connection.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {token}"})
+    stream = connection.getresponse()
+    assert stream.readline() == b": waiting\n"
+    for _ in range(3):
+        ask("PUT", f"{FILES}/news.txt", token=token, body=os.urandom(8))
+        while (line := stream.readline()) != b"event: change\n":
+            assert line, "the stream has ended"
+    connection.close()
 
 
 def test_the_address_of_a_device_is_its_own_not_the_proxys(on_box: OnBox, token: str) -> None:

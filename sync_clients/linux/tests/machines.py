@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Server:
         self.accounts += 1
         name = f"user{self.accounts}"
         self.add_user(name, PASSWORD, *options)
-        return Account(self, name)
+        return Account(self.url, name)
 
     def add_user(self, name: str, password: str, *options: str) -> None:
         subprocess.run(
@@ -117,20 +117,17 @@ class Server:
 class Account:
     """Somebody with an account of their own on a server."""
 
-    server: Server
+    url: str
     name: str
-
-    @property
-    def url(self) -> str:
-        return self.server.url
 
 
 class Machine:
-    """A computer of its own: home, folder, daemon."""
+    """A computer of its own: home, folder, daemon; `client` is how the program is called there."""
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, *, client: Sequence[str | Path] = (_CLIENT,)) -> None:
         self.home = home
         self.name = name
+        self.client = client
         self.folder = home / "Sync"
         self.process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
@@ -145,9 +142,14 @@ class Machine:
 
     def run(self, *arguments: str | Path, input: str = "", ok: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [_CLIENT, *map(str, arguments)], env=self.env, input=input, text=True, capture_output=True, timeout=120,
+            [*self.client, *map(str, arguments)],
+            env=self.env,
+            input=input,
+            text=True,
+            capture_output=True,
+            timeout=120,
             cwd=self.home,
-        )  # fmt: skip
+        )
         if ok:
             assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
         return done
@@ -166,13 +168,13 @@ class Machine:
             input=PASSWORD + "\n",
         )
 
-    def join(self, account: Account, url: str = "") -> None:
-        self.login(account, url=url)
+    def join(self, account: Account, *options: str | Path, url: str = "") -> None:
+        self.login(account, *options, url=url)
         self.run("init", self.folder)
 
     def start(self, **env: str) -> None:
         self.process = subprocess.Popen(
-            [_CLIENT, "start"], env=self.env | env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*self.client, "start"], env=self.env | env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         eventually(self._up, 20, "the daemon does not come up")
 

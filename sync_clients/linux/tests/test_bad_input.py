@@ -124,13 +124,13 @@ def test_a_server_of_another_age_is_said(account: Account, machine: Make, strang
     one.run("sync")
 
 
-def test_a_revoked_login_stops_nothing_but_the_sync(account: Account, machine: Make) -> None:
+def test_a_revoked_login_stops_nothing_but_the_sync(shared_server: Server, account: Account, machine: Make) -> None:
     one = machine("one")
     one.join(account)
     one.start()
     one.write("a.txt", "a")
     equal(one)
-    account.server.revoke(account)
+    shared_server.revoke(account)
     one.write("b.txt", "b")
     eventually(lambda: one.status()["state"] == "login needed", 60, one.log)
     assert "sync-client login" in one.status()["problem"]
