@@ -70,13 +70,16 @@ def address(host: int) -> str:
 
 
 def name_host(domain: str, host_address: str) -> None:
-    """Let the name server answer for a domain and everything below it (a new file needs a restart to be read)."""
-    line = f"address=/{domain}/{host_address}"
-    path = f"/etc/dns/{domain}.conf"
-    if succeeds("docker", "exec", DNS.container, "grep", "-qxF", line, path):
-        return
-    docker("exec", "-i", DNS.container, "sh", "-c", f"mkdir -p /etc/dns && cat > {path}", stdin=line + "\n")
-    docker("restart", "-t", "0", DNS.container)
+    """Let the name server answer for a domain and everything below it."""
+    publish(domain, f"address=/{domain}/{host_address}\n")
+
+
+def publish(name: str, records: str) -> None:
+    """Let the name server answer with records of dnsmasq's kind (a changed file needs a restart to be read)."""
+    path = f"/etc/dns/{name}.conf"
+    if docker("exec", DNS.container, "sh", "-c", f"cat {path} 2>/dev/null || true") != records.strip():
+        docker("exec", "-i", DNS.container, "sh", "-c", f"mkdir -p /etc/dns && cat > {path}", stdin=records)
+        docker("restart", "-t", "0", DNS.container)
 
 
 def acme_ca() -> str:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import imaplib
 import json
 import os
+import re
 import smtplib
 import ssl
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import dns.resolver
 import pytest
+from authheaders import authenticate_message  # type: ignore[import-untyped]
 
-from testbed import relay
+from testbed import internet, relay
+from testbed.browser import browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[3]
 INVENTORY = ROOT / ".cache/molecule/mailserver"
@@ -61,6 +68,13 @@ class Mail:
         connection = _Imap(self.address, self.hostname, self.context)
         connection.login(self.user(name), password or self.password(name))
         return connection
+
+    def log_in(self, page: Page, name: str, password: str | None = None) -> None:
+        """Fill in the webmail's form."""
+        page.goto(f"https://{self.hostname}/")
+        page.fill("#rcmloginuser", self.user(name))
+        page.fill("#rcmloginpwd", password or self.password(name))
+        page.click("#rcmloginsubmit")
 
     def message(self, sender: str, recipient: str, subject: str = "", body: str = "hello\n") -> EmailMessage:
         message = EmailMessage()
@@ -120,13 +134,24 @@ def mail(address: str, domain: str, variables: dict[str, Any]) -> Mail:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def arrived() -> Callable[..., dict[str, Any]]:
     """Wait for the message with a subject at the receiver outside."""
 
-    def wait(recipient: str, subject: str, seconds: float = 30) -> dict[str, Any]:
+    def wait(
+        recipient: str,
+        subject: str,
+        received: Callable[[str], list[dict[str, Any]]] = relay.received,
+        seconds: float = 30,
+    ) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while True:
-            for found in relay.received(recipient):
+            for found in received(recipient):
                 if f"Subject: {subject}" in found["message"]:
                     return found
             assert time.monotonic() < deadline, f"{subject!r} did not reach {recipient}"
@@ -140,9 +165,50 @@ def play() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the mail server's part of the play again with other values, as its user would."""
 
     def run(*options: str, **values: Any) -> subprocess.CompletedProcess[str]:
-        command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), "--tags", "mailserver", *options]
-        command += ["-e", json.dumps(values), str(ROOT / "molecule/mailserver/converge.yml")]
-        environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return _playbook("molecule/mailserver/converge.yml", "--tags", "mailserver", *options, **values)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def publish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Publish the records that playbooks/dns.yml asks for, as the domain's owner does."""
+    zone_file = tmp_path_factory.mktemp("dns") / "zone"
+
+    def run(**values: Any) -> None:
+        done = _playbook("playbooks/dns.yml", **values, dns_check=False, dns_zone_file=str(zone_file))
+        assert done.returncode == 0, done.stdout
+        records = []
+        for line in zone_file.read_text().splitlines():
+            owner, _, _, kind, value = line.split(maxsplit=4) if " IN " in line else ("",) * 5
+            if kind == "TXT":
+                records.append(f"txt-record={owner.rstrip('.')}," + value.replace('" "', '","'))
+            elif kind == "MX":
+                priority, host = value.split()
+                records.append(f"mx-host={owner.rstrip('.')},{host.rstrip('.')},{priority}")
+        internet.publish("mailserver-zone", "\n".join(records) + "\n")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def judged() -> Iterator[Callable[[dict[str, Any]], dict[str, str]]]:
+    """Let authheaders judge what a receiver got, as one would: by the test bed's DNS and by who handed it over."""
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [internet.address(internet.DNS.host)]
+    before, dns.resolver.default_resolver = dns.resolver.default_resolver, resolver
+
+    def judge(found: dict[str, Any]) -> dict[str, str]:
+        raw, peer, sender = found["message"].encode("latin-1"), found["peer"], found["sender"]
+        said = authenticate_message(raw, relay.OUTSIDE, spf=True, ip=peer, mail_from=sender, helo=found["helo"])
+        return dict(re.findall(r"\b(spf|dkim|dmarc|policy\.dmarc|header\.from)=([\w.-]+)", said))
+
+    yield judge
+    dns.resolver.default_resolver = before
+
+
+def _playbook(path: str, *options: str, **values: Any) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), *options]
+    command += ["-e", json.dumps(values), str(ROOT / path)]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)

@@ -7,32 +7,19 @@ import socket
 import ssl
 import uuid
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from testbed import relay
-from testbed.browser import PHONE, browser
+from testbed.browser import PHONE
 
 if TYPE_CHECKING:
     from conftest import Mail
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 RequestSite = Callable[..., tuple[int, dict[str, str], bytes]]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
-
-
-def log_in(page: Page, mail: Mail, name: str, password: str | None = None) -> None:
-    page.goto(f"https://{mail.hostname}/")
-    page.fill("#rcmloginuser", mail.user(name))
-    page.fill("#rcmloginpwd", password or mail.password(name))
-    page.click("#rcmloginsubmit")
 
 
 @pytest.mark.parametrize("screen", ["desk", "phone"])
@@ -49,7 +36,7 @@ def test_a_message_is_read_and_answered(
     page = context.new_page()
     page.set_default_timeout(30_000)
 
-    log_in(page, mail, "ana")
+    mail.log_in(page, "ana")
     page.wait_for_selector("#messagelist")
     row = page.locator("#messagelist tr.message", has_text=message["Subject"])
     row.wait_for()
@@ -85,7 +72,7 @@ def test_a_message_is_read_and_answered(
 def test_a_wrong_password_is_not_let_in_and_many_are_not_even_tried(mail: Mail, chromium: Browser) -> None:
     context = chromium.new_context()
     page = context.new_page()
-    log_in(page, mail, "ana", "not-the-password")
+    mail.log_in(page, "ana", "not-the-password")
     page.wait_for_selector("#rcmloginuser")
     form = "{method: 'POST', body: new URLSearchParams({_task: 'login', _action: 'login', _user: 'ana', _pass: 'x'})}"
     answers = [page.evaluate(f"fetch('/?_task=login', {form}).then(answer => answer.status)") for _ in range(12)]
