@@ -58,6 +58,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a name without a letter for a file": (site(name="日本"), 'matomo_sites has the name "日本", which gives no name'),
     "a time zone that does not exist": (site(timezone="Europe/Atlantis"), 'the time zone "Europe/Atlantis"'),
+    "a time zone that Matomo does not have": (site(timezone="US/Eastern"), 'the time zone "US/Eastern"'),
+    "a time zone off the globe": (site(timezone="UTC+25"), 'the time zone "UTC+25"'),
+    "a name that is cut off": (site(name="Shop" + "&" * 20), "which is cut off at 90 characters"),
+    "an address that is cut off": (site(urls=[f"https://example.org/{'a' * 180}"]), "of which 190 characters are kept"),
     "a time zone that leads elsewhere": (site(timezone="../../etc/passwd"), 'the time zone "../../etc/passwd"'),
     "a host that is no domain": ({"matomo_host": "analytics"}, 'matomo_host is "analytics", which is no full domain'),
     "a host that somebody else publishes": (
