@@ -95,19 +95,35 @@ def test_a_beacon_and_a_bulk_request_are_read_as_well(clean: Matomo) -> None:
     assert sorted(names) == ["example.org/beacon", "example.org/bulk"]
 
 
-def test_archiving_makes_reports_and_deletes_what_is_older_than_wanted(clean: Matomo) -> None:
+def test_archiving_makes_reports(clean: Matomo) -> None:
     clean.hit(headers=BROWSER)
-    clean.hit(_id="0123456789abcdef", headers={"User-Agent": "old"})
-    clean.sql("UPDATE {log_visit} SET visit_last_action_time = '2020-01-01' WHERE idvisitor = 0x0123456789abcdef;")
-    clean.sql("DELETE FROM {option} WHERE option_name = 'lastDelete_piwik_logs';")
-    clean.config(privacy={"delete_logs_older_than_days": 30})
 
     said = clean.console("core:archive", f"--url=https://{HOST}/", "--concurrent-archivers=1")
 
     assert "Done archiving!" in said
-    assert "Deleted 1 visits" in said
-    assert len(visits(clean, "idvisit")) == 1
     assert clean.api("VisitsSummary.get", idSite=1, period="day", date="today").data["nb_visits"] == 1
+
+
+def test_a_purge_is_put_on_the_timetable_first_then_on_the_next_day_that_it_is_due(clean: Matomo) -> None:
+    clean.hit(headers=BROWSER)
+    clean.hit(_id="0123456789abcdef", headers={"User-Agent": "old"})
+    clean.sql("UPDATE {log_visit} SET visit_last_action_time = '2020-01-01' WHERE idvisitor = 0x0123456789abcdef;")
+    clean.sql("DELETE FROM {option} WHERE option_name LIKE 'lastDelete_%' OR option_name LIKE 'TaskScheduler.%';")
+    clean.config(privacy={"delete_logs_older_than_days": 30})
+    an_hour_later = (
+        "UPDATE {option} SET option_value = REGEXP_REPLACE(option_value, 'i:[0-9]+;', 'i:1;')"
+        " WHERE option_name = 'TaskScheduler.timetable';"
+    )
+
+    left = []
+    for _hour in range(3):
+        clean.console("core:archive")
+        left.append(len(visits(clean, "idvisit")))
+        clean.sql(an_hour_later)
+    clean.sql("UPDATE {log_visit} SET visit_last_action_time = '2020-01-01';")
+    clean.console("core:archive")
+
+    assert [*left, len(visits(clean, "idvisit"))] == [2, 2, 1, 1]
 
 
 def test_archiving_lifts_the_memory_limit_unless_told_otherwise(clean: Matomo) -> None:

@@ -59,22 +59,28 @@ final class Archive
         $save("archive_numeric_$month", 'done', 1);
     }
 
-    /** The daily task: nothing unless the interval since the last time is over. */
+    /** The task of every hour: nothing the first time, and nothing before the interval since the last purge is over. */
     public static function purgeWhenDue(): ?int
     {
-        $days = (int) Settings::get('Deletelogs', 'delete_logs_schedule_lowest_interval');
-        $last = (int) Database::option('lastDelete_piwik_logs');
-        if (Privacy::retention()['logs'] === null || $last > time() - $days * 86400) {
+        if (Privacy::retention()['logs'] === null) {
             return null;
         }
-        Database::setOption('lastDelete_piwik_logs', (string) time());
+        if (!Database::option('lastDelete_piwik_logs_initial')) {
+            Database::setOption('lastDelete_piwik_logs_initial', '1');
+            return null;
+        }
+        $days = (int) Settings::get('Deletelogs', 'delete_logs_schedule_lowest_interval');
+        if ((int) Database::option('lastDelete_piwik_logs') + $days * 86400 > time()) {
+            return null;
+        }
+        Database::setOption('lastDelete_piwik_logs', (string) strtotime('today'));
         return self::purgeByRetention();
     }
 
     public static function purgeByRetention(): int
     {
         $days = Privacy::retention()['logs'];
-        return $days === null ? 0 : self::purge(null, gmdate('Y-m-d H:i:s', time() - $days * 86400), null);
+        return $days === null ? 0 : self::purge(null, date('Y-m-d H:i:s', strtotime("today -$days days")), null);
     }
 
     /** Delete the log between two moments, so many rows at a time; return the number of visits. */

@@ -44,6 +44,8 @@ final class Console
         'core:delete-logs-data', 'core:update', 'core:version', 'custom-matomo-js:update', 'diagnostics:run',
         'login:unblock-blocked-ips', 'scheduled-tasks:run'];
 
+    private const PURGE = 'Piwik\Plugins\PrivacyManager\Tasks.deleteLogData';
+
     private static function say(string $text): int
     {
         echo $text, "\n";
@@ -121,12 +123,22 @@ final class Console
         return self::say(sprintf('INFO  Done archiving! Total time: %.1f s', microtime(true) - $began));
     }
 
+    /** As the original: a task is put on the timetable first, and done by a later run, once its time has come. */
     private static function scheduledTasks(): int
     {
         self::say('INFO  Starting Scheduled tasks...');
-        $purged = Archive::purgeWhenDue();
-        if ($purged !== null) {
-            self::say("INFO  Deleted $purged visits.");
+        $table = @unserialize((string) Database::option('TaskScheduler.timetable')) ?: [];
+        $due = isset($table[self::PURGE]) && $table[self::PURGE] <= time();
+        if ($due || !isset($table[self::PURGE])) {
+            $table[self::PURGE] = (intdiv(time(), 3600) + 1) * 3600;
+            Database::setOption('TaskScheduler.timetable', serialize($table));
+        }
+        if ($due) {
+            self::say('INFO  Scheduler: executing task ' . self::PURGE . '...');
+            $purged = Archive::purgeWhenDue();
+            if ($purged !== null) {
+                self::say("INFO  Deleted $purged visits.");
+            }
         }
         return self::say('INFO  done');
     }
