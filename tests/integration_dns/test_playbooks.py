@@ -107,7 +107,9 @@ def test_the_records_are_there_before_the_box_and_right_once_published(
 
 def test_a_box_without_sites_of_its_own_asks_for_the_records_of_its_mail(tmp_path: Path) -> None:
     services = ["npm", "mailserver"]
-    inventory = write_inventory(tmp_path, "vps", ansible_host="192.0.2.1", servers_services=services, npm_proxy_hosts=[])
+    inventory = write_inventory(
+        tmp_path, "vps", ansible_host="192.0.2.1", servers_services=services, npm_proxy_hosts=[]
+    )
     done = run_playbook("dns.yml", inventory, "-e", "dns_check=false")
     assert done.returncode == 0, done.stdout
     assert f"mail.{DOMAIN}. 3600 IN A {ADDRESS}" in done.stdout

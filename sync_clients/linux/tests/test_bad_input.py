@@ -141,13 +141,15 @@ def test_a_revoked_login_stops_nothing_but_the_sync(shared_server: Server, accou
     equal(one)
 
 
-def test_a_revoked_login_is_noticed_also_where_nothing_changes(account: Account, machine: Make) -> None:
+def test_a_revoked_login_is_noticed_also_where_nothing_changes(
+    shared_server: Server, account: Account, machine: Make
+) -> None:
     one = machine("one")
     one.join(account)
     one.start()
     one.write("a.txt", "a")
     equal(one)
-    account.server.revoke(account)
+    shared_server.revoke(account)
     eventually(lambda: one.status()["state"] == "login needed", 60, one.log)
 
 
