@@ -63,6 +63,12 @@ def test_strangers_find_nothing_but_the_site(
     assert request_site(site, "/matomo.js", tls=False)[0] == 301
 
 
+def test_the_address_alone_opens_matomo(request_site: Callable[..., Any], domain: str) -> None:
+    status, headers, body = request_site(f"analytics.{domain}")
+    assert (status, headers["content-type"].split(";")[0]) == (200, "text/html")
+    assert b"<?php" not in body
+
+
 @pytest.mark.parametrize(
     "path",
     ["/config/config.ini.php", "/config/global.ini.php", "/console", "/core/Version.php", "/.htaccess", "/-/ping",
@@ -79,15 +85,19 @@ def test_nobody_can_install_it_again(request_site: Callable[..., Any], domain: s
     assert b"already installed" in body
 
 
-def test_the_installation_is_closed_to_strangers_where_the_configuration_is_lost(
-    request_site: Callable[..., Any], on_box: OnBox, domain: str
+@pytest.mark.parametrize(
+    "accident", ["mv $config $config.kept", "sed -i '/^.General./a installation_in_progress = 1' $config"]
+)
+def test_the_installation_is_closed_to_strangers_where_the_configuration_is_lost_or_half_made(
+    request_site: Callable[..., Any], on_box: OnBox, domain: str, accident: str
 ) -> None:
-    config = "/opt/servers/matomo/data/html/config"
-    on_box(f"mv {config}/config.ini.php {config}/lost")
+    config = "config=/opt/servers/matomo/data/html/config/config.ini.php"
+    on_box(f"{config}; cp -a $config /root/kept; {accident}")
     try:
-        assert request_site(f"analytics.{domain}", "/index.php")[0] == 503
+        for path in ("/index.php", "/?action=setupSuperUser", "/matomo.php?idsite=1&rec=1"):
+            assert request_site(f"analytics.{domain}", path)[0] == 503
     finally:
-        on_box(f"mv {config}/lost {config}/config.ini.php")
+        on_box(f"{config}; mv /root/kept $config; rm -f $config.kept")
 
 
 def test_the_sites_are_those_of_the_list(sql: Sql, domain: str) -> None:

@@ -17,20 +17,41 @@ tree_version() { [ ! -e "$html/core/Version.php" ] || version_of <"$html/core/Ve
 
 image_of() { docker container inspect --format '{{.Config.Image}}' "$1" 2>/dev/null || true; }
 
+# A database without anything of anybody: beside the server's own tables there is none.
+nothing_in_database() {
+    [ ! "$(find "$data/db" -mindepth 2 ! -type d ! -name db.opt ! -path "$data/db/mysql/*" ! -path "$data/db/sys/*" \
+        ! -path "$data/db/performance_schema/*" -print -quit 2>/dev/null)" ]
+}
+
+# Puts what is at the address $1 into the file $2; without a file, only sees whether it is there.
+fetch() {
+    python3 -c 'import shutil, sys, urllib.request as u
+url, file = sys.argv[1:]
+try:
+    with u.urlopen(url, timeout=60) as answer, open(file or "/dev/null", "wb") as out:
+        shutil.copyfileobj(answer, out) if file else answer.read(1)
+except Exception as error:
+    sys.exit(f"{url} cannot be fetched ({error}): check matomo_geoip_url.")' "$1" "${2:-}"
+}
+
 # What is there, a line each. The password that is expected comes from standard input.
 look() {
-    local password=unknown running="" former="" database=""
+    local password=unknown running="" former="" database="" places="" said
     if [ -e "$folder/compose.yml" ] && [ "$(docker container inspect --format '{{.State.Running}}' matomo-db 2>/dev/null)" = true ]; then
         running=yes
     fi
     if [ "$running" ]; then
-        local said
         # A server that is just starting tells nothing about the password.
         said=$(docker exec -i matomo-db sh -c 'IFS= read -r MYSQL_PWD; export MYSQL_PWD; exec mariadb -umatomo -e "SELECT 1" matomo' 2>&1) \
             && password=right
         case $said in *"ERROR 1045"*) password=wrong ;; esac
     fi
-    echo "password=$password"
+    if [ "$password" != right ] && [ "$(ls -A "$data/db" 2>/dev/null)" ] && nothing_in_database; then
+        echo "empty=yes"
+    elif [ "$password" = wrong ]; then
+        echo "trouble=Matomo's database refuses matomo_database_password, which counts for a new database only: give the former one," \
+            "or change it in the database and in Matomo first, as docs/matomo.md tells."
+    fi
     echo "version=$(tree_version)"
     # What ran before an upgrade that was cut off, whatever runs now.
     if [ -s "$work/unfinished" ]; then
@@ -40,7 +61,14 @@ look() {
     echo "database_image=${database:-$(image_of matomo-db)}"
     [ ! -e "$work/image" ] || echo "unpacked=$(cat "$work/image")"
     [ ! -e "$work/unfinished" ] || echo "unfinished=yes"
-    [ ! -e "$work/places" ] || echo "places=$(cat "$work/places")"
+    if [ -s "$work/places" ]; then
+        places=$([ -e "$html/misc/DBIP-City.mmdb" ] && cat "$work/places" || echo lost)
+    fi
+    echo "places=$places"
+    # What is to be fetched at the end is looked for before anything changes.
+    if [ "$image" ] && [ "$image" != "$places" ]; then
+        said=$(fetch "$image" 2>&1) || echo "trouble=$said"
+    fi
     [ ! -e "$folder/secrets/token" ] || echo "token=$(cat "$folder/secrets/token")"
 }
 
@@ -48,7 +76,8 @@ look() {
 unpack() {
     rm -rf "$html.new"
     install -d -o 33 -g 33 "$html.new"
-    docker run --rm --network none --memory 128m --user 33:33 -v "$html.new:/new" --entrypoint cp "$image" -a /usr/src/matomo/. /new/
+    docker run --rm --network none --memory 128m --user 33:33 -v "$html.new:/new" --entrypoint cp "$image" -a /usr/src/matomo/. /new/ \
+        || stop "$image cannot be unpacked: make room on the disk; nothing was changed."
 }
 
 # What is the user's own goes along; what came with the former version does not. As Matomo's own user, inside a container: on the
@@ -69,7 +98,8 @@ carry_over() {
                 if [ ! -e "/new/plugins/$name" ] && ! printf "%s\n" "$1" | grep -qxF -e "$name"; then
                     cp -a "$plugin" /new/plugins/
                 fi
-            done' sh "$former"
+            done' sh "$former" \
+        || stop "What is yours in $html cannot be copied: make room on the disk; nothing was changed."
 }
 
 client='MYSQL_PWD=$(cat /run/secrets/password); export MYSQL_PWD; exec'
@@ -77,8 +107,8 @@ client='MYSQL_PWD=$(cat /run/secrets/password); export MYSQL_PWD; exec'
 dump() {
     local file=$work/before-$1.sql.gz
     docker exec matomo-db sh -c "$client mariadb-dump --single-transaction --quick --no-tablespaces -umatomo matomo" \
-        | gzip >"$file.new"
-    [[ $(zcat "$file.new" | tail -n 1) == *"Dump completed"* ]] || stop "The dump of Matomo's database is not complete: nothing was changed."
+        | gzip >"$file.new" && [[ $(zcat "$file.new" | tail -n 1) == *"Dump completed"* ]] \
+        || stop "The dump of Matomo's database is not complete: make room on the disk; nothing was changed."
     find "$work" -name 'before-*.sql.gz' -delete
     mv "$file.new" "$file"
 }
@@ -144,15 +174,27 @@ forward() {
     install -d -m 0755 "$folder"
     install -d -m 0700 "$data" "$work"
     exec 9>"$lock"
+    # Nothing half-done is left to take up room.
+    trap "rm -rf '$html.new' '$work'/before-*.new" EXIT
     flock --timeout 3600 9 || stop "Matomo has been making reports for an hour: wait for it, or stop matomo-archive.service."
     if [ -e "$work/unfinished" ]; then
         echo "An upgrade that was cut off is taken back first."
         undo
     fi
+    if [ "${3:-}" = renew ]; then
+        docker rm -f matomo-db >/dev/null 2>&1 || true
+        nothing_in_database || stop "$data/db cannot be used and is not empty: restore it from a backup, or move it away."
+        find "$data/db" -mindepth 1 -delete
+        echo "The database, whose first start was cut off, starts anew."
+    fi
     docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" >/dev/null || stop "$image cannot be fetched: check name and version."
     new=$(docker run --rm --network none --memory 64m --entrypoint cat "$image" /usr/src/matomo/core/Version.php | version_of) \
         || stop "$image is no image of Matomo: give one of its fpm images."
     old=$(tree_version)
+    # Never installed, so there is nothing to upgrade.
+    if [ ! -e "$html/config/config.ini.php" ] && nothing_in_database; then
+        old=""
+    fi
     if [ ! "$old" ]; then
         [ ! -e "$html/config/config.ini.php" ] \
             || stop "$html has a configuration and no program: put its core/Version.php back, or move the folder away."
@@ -167,7 +209,7 @@ forward() {
         return
     fi
     if [ "$old" = "$new" ]; then
-        if [ "${3:-}" ] && docker container inspect matomo-db >/dev/null 2>&1; then
+        if [ "${3:-}" = dump ] && docker container inspect matomo-db >/dev/null 2>&1; then
             start_database
             dump "$new"
         fi
@@ -205,19 +247,17 @@ forward() {
 # Fetches the database of places from the address in $2 and makes Matomo use it; without an address, forgets it.
 places() {
     local file=/var/www/html/misc/DBIP-City.mmdb new=$work/places.mmdb provider=default
+    trap "rm -f '$new' '$new.gz'" EXIT
     if [ "$image" ]; then
-        python3 -c 'import shutil, sys, urllib.request as u
-with u.urlopen(sys.argv[1], timeout=60) as answer, open(sys.argv[2], "wb") as file: shutil.copyfileobj(answer, file)' \
-            "$image" "$new" || stop "$image cannot be fetched: check matomo_geoip_url."
-        case $image in *.gz)
-            zcat "$new" >"$new.plain" || stop "$image is not packed with gzip: check matomo_geoip_url."
-            mv "$new.plain" "$new"
-            ;;
-        esac
+        fetch "$image" "$new"
+        if [[ $image = *.gz ]]; then
+            mv "$new" "$new.gz"
+            zcat "$new.gz" >"$new" 2>/dev/null || stop "$image is not packed with gzip, or does not fit on the disk: check matomo_geoip_url."
+        fi
         grep -qa MaxMind.com "$new" || stop "$image is no database of places: check matomo_geoip_url."
         # By Matomo's own user: on the box, root would follow the links that a hole in Matomo may have left there.
-        docker exec -i --user 33:33 matomo sh -c 'cat >"$1.new" && mv -f "$1.new" "$1"' sh "$file" <"$new"
-        rm "$new"
+        docker exec -i --user 33:33 matomo sh -c 'cat >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh "$file" <"$new" 2>/dev/null \
+            || stop "$image does not fit on the disk: make room, or leave matomo_geoip_url out."
         provider=geoip2php
     fi
     echo "REPLACE INTO matomo_option (option_name, option_value, autoload) VALUES ('usercountry.location_provider', '$provider', 1)" \
