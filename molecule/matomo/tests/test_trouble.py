@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ Play = Callable[..., subprocess.CompletedProcess[str]]
 OLD, NEW = "5.13.0", "5.14.0"
 BROKEN = f"matomo:{NEW}-fpm-broken"
 HTML = "/opt/servers/matomo/data/html"
+PLACES = "SELECT option_value FROM matomo_option WHERE option_name = 'usercountry.location_provider'"
 SITES = "SELECT idsite, main_url FROM matomo_site ORDER BY idsite"
 
 
@@ -56,6 +57,14 @@ def test_another_password_of_the_database_stops_before_any_change(play: Play) ->
 
     assert done.returncode != 0
     assert "database refuses matomo_database_password" in said(done)
+    assert "changed=0" in said(done)
+
+
+def test_places_that_cannot_be_fetched_stop_before_any_change(play: Play, website: str) -> None:
+    done = play(matomo_geoip_url=f"{website}/none.mmdb")
+
+    assert done.returncode != 0
+    assert "/none.mmdb cannot be fetched (HTTP Error 404: File not found): check matomo_geoip_url." in said(done)
     assert "changed=0" in said(done)
 
 
@@ -128,13 +137,12 @@ def test_present_again_has_everything_as_before_a_new_token_and_places(
     assert len(sql(SITES)) == 3
     assert sql("SELECT COUNT(*) FROM matomo_user_token_auth") == [["1"]]
     assert on_box(f"grep -ac MaxMind.com {HTML}/misc/DBIP-City.mmdb").strip() == "1"
-    places = "SELECT option_value FROM matomo_option WHERE option_name = 'usercountry.location_provider'"
-    assert sql(places) == [["geoip2php"]]
+    assert sql(PLACES) == [["geoip2php"]]
     assert track()
 
 
-def test_a_half_made_installation_is_finished(
-    play: Play, on_box: OnBox, sql: Sql, domain: str, open_ports: Callable[[Iterable[int]], set[int]]
+def test_a_half_made_installation_is_finished_and_places_are_off_again(
+    play: Play, on_box: OnBox, sql: Sql, domain: str, request_site: Callable[..., Any]
 ) -> None:
     on_box(f"rm {HTML}/config/config.ini.php")
     sql("DROP DATABASE matomo; CREATE DATABASE matomo")
@@ -150,8 +158,11 @@ def test_a_half_made_installation_is_finished(
         f" && docker exec matomo-web curl -sf {headers}"
         " 'http://127.0.0.1:8081/index.php?action=tablesCreation&module=Installation'"
     )
+    assert request_site(f"analytics.{domain}", "/?action=setupSuperUser")[0] == 503
 
     done = play(matomo_image=f"matomo:{NEW}-fpm")
 
     assert done.returncode == 0, done.stdout
     assert [row[1] for row in sql(SITES)] == [f"https://{name}.{domain}" for name in ("shop", "blog", "club")]
+    assert sql(PLACES) == [["default"]]
+    assert on_box(f"ls {HTML}/misc | grep DBIP || true") == ""
