@@ -15,7 +15,7 @@ from sync_server.http.routing import Operation, Table
 from sync_server.routes import auth, blobs, changes, files, meta, tree, uploads
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sync_server.services import Services
 
@@ -75,11 +75,11 @@ class App:
                 if known is None:
                     log.exception("an operation failed", extra={"operation": operation.name if operation else None})
                     known = problems.answer("internal", "this is a bug of the server; its log tells more")
-                if not (body_is_empty(scope) if call is None else call.body_read):
-                    # What is left of the body would be taken for the next request: the connection ends with it.
-                    known.headers["connection"] = "close"
                 answer = known
             self._count(scope, operation, getattr(answer, "status_code", 200), began)
+            if not (body_is_empty(scope) if call is None else call.body_read):
+                # What is left of the body would be taken for the next request.
+                send = _closing(send)
             await answer(scope, receive, send)
         except (OSError, TimeoutError, NotAuthenticated, asyncio.CancelledError):
             # The answer has begun: breaking it off is the only way to say that it is not whole.
@@ -104,6 +104,17 @@ class App:
                     "ms": round(seconds * 1000, 1),
                 },
             )
+
+
+def _closing(send: Send) -> Send:
+    """Say that the connection ends with this answer."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return closing
 
 
 def _size_of_headers(scope: Scope) -> int:

@@ -408,3 +408,15 @@ def test_fuzzed_compressed_bodies_are_never_a_bug(fuzzer: Connection, kind: str,
     fuzzer.close()
     if answer.status in {200, 201}:
         assert fuzzer.get_blob(name) == data
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/usage"), ("DELETE", "/trash"), ("GET", "/files")])
+def test_a_body_nobody_asked_for_is_not_taken_for_the_next_request(
+    thief: Connection, server: RunningServer, method: str, path: str
+) -> None:
+    connection = server.connect(thief.token)
+    for _ in range(10):
+        # Raises when the connection that seems to be kept is not.
+        answer = connection.send(method, path, b"[" * 20_000)
+        assert answer.status in {200, 204}
+        assert answer.headers.get("connection") == "close"
