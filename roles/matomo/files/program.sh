@@ -107,7 +107,7 @@ client='MYSQL_PWD=$(cat /run/secrets/password); export MYSQL_PWD; exec'
 dump() {
     local file=$work/before-$1.sql.gz
     docker exec matomo-db sh -c "$client mariadb-dump --single-transaction --quick --no-tablespaces -umatomo matomo" \
-        | gzip >"$file.new" && [[ $(zcat "$file.new" | tail -n 1) == *"Dump completed"* ]] \
+        | gzip 2>/dev/null >"$file.new" && [[ $(zcat "$file.new" | tail -n 1) == *"Dump completed"* ]] \
         || stop "The dump of Matomo's database is not complete: make room on the disk; nothing was changed."
     find "$work" -name 'before-*.sql.gz' -delete
     mv "$file.new" "$file"
