@@ -40,10 +40,11 @@ test-vm: setup ## prove swap, sysctl, boot order and reboot in a real, emulated 
 	@$(BIN)/pytest -q -s tests/vm
 
 .PHONY: bench
-bench: setup ## measure hardening beside dev-sec, and Docker's settings, on equal VPSs (see benchmarks/)
+bench: setup ## measure hardening beside dev-sec, Docker's settings, Matomo and mail, on fresh VPSs (see benchmarks/)
 	@$(BIN)/python -m benchmarks.hardening
 	@$(BIN)/python -m benchmarks.docker
 	@$(BIN)/python -m benchmarks.matomo
+	@$(BIN)/python -m benchmarks.mail
 
 .PHONY: bench-sync
 bench-sync: setup ## measure the sync server and client beside Gin, nginx, rclone, Syncthing and Unison (about ten minutes)
