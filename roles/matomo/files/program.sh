@@ -17,9 +17,9 @@ tree_version() { [ ! -e "$html/core/Version.php" ] || version_of <"$html/core/Ve
 
 image_of() { docker container inspect --format '{{.Config.Image}}' "$1" 2>/dev/null || true; }
 
-# A database without anything of anybody: beside the server's own tables there is none.
+# A database without anything of anybody: beside the server's own tables there is none. With a slash, for it may be a link.
 nothing_in_database() {
-    [ ! "$(find "$data/db" -mindepth 2 ! -type d ! -name db.opt ! -path "$data/db/mysql/*" ! -path "$data/db/sys/*" \
+    [ ! "$(find "$data/db/" -mindepth 2 ! -type d ! -name db.opt ! -path "$data/db/mysql/*" ! -path "$data/db/sys/*" \
         ! -path "$data/db/performance_schema/*" -print -quit 2>/dev/null)" ]
 }
 
@@ -184,7 +184,7 @@ forward() {
     if [ "${3:-}" = renew ]; then
         docker rm -f matomo-db >/dev/null 2>&1 || true
         nothing_in_database || stop "$data/db cannot be used and is not empty: restore it from a backup, or move it away."
-        find "$data/db" -mindepth 1 -delete
+        find "$data/db/" -mindepth 1 -delete
         echo "The database, whose first start was cut off, starts anew."
     fi
     docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" >/dev/null || stop "$image cannot be fetched: check name and version."

@@ -136,6 +136,15 @@ def test_a_database_with_a_single_table_is_never_thrown_away(box: Box, table: st
     assert (box.database / table).read_text() == "precious"
 
 
+def test_a_database_moved_to_another_disk_is_looked_at_through_its_link(box: Box, tmp_path: Path) -> None:
+    box.half_made_database()
+    (box.database / "matomo").mkdir(exist_ok=True)
+    (box.database / "matomo/matomo_visit.ibd").write_text("precious")
+    box.database.rename(tmp_path / "other-disk")
+    box.database.symlink_to(tmp_path / "other-disk")
+    assert "empty" not in box.found()
+
+
 def test_a_database_that_is_not_there_yet_is_none_to_throw_away(box: Box) -> None:
     assert "empty" not in box.found()
 
