@@ -265,6 +265,26 @@ def test_a_rename_does_not_hide_what_another_device_wrote_before_it(tmp_path: Pa
         device.trees.close()
 
 
+def test_a_folder_deleted_here_comes_back_for_what_another_device_moved_into_it(tmp_path: Path) -> None:
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    (left.root / "folder").mkdir()
+    (left.root / "a").write_bytes(b"content")
+    for device in (left, right, left):
+        while device.step():
+            pass
+    (left.root / "a").rename(left.root / "folder/a")
+    while left.step():
+        pass
+    (right.root / "folder").rmdir()
+    for device in (right, left, right):
+        while device.step():
+            pass
+    assert left.files() == right.files() == model.tree() == {"folder": None, "folder/a": b"content"}
+    for device in (left, right):
+        device.trees.close()
+
+
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("there", ["an edit", "a deletion"])
 def test_an_edit_in_the_last_moment_survives(tmp_path: Path, there: str, kill: bool) -> None:

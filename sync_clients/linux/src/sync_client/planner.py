@@ -262,8 +262,8 @@ class Planner:
                 c = self.trees.get(child)
                 if c is None:
                     continue
-                if c.local and c.synced and not self.trees.inside(c.id, e.id, "l"):
-                    # Moved out of it here: the move goes first.
+                if c.local and c.synced and c.r_place == c.s_place and not self.trees.inside(c.id, e.id, "l"):
+                    # Moved out of it here: the move goes first. What was moved into it there keeps it alive.
                     return Decision(Do.WAIT, e, other=c)
                 if c.local or not c.synced or c.r_place != c.s_place or c.r_content != c.s_content:
                     return Decision(Do.KEEP_REMOTE, e)
