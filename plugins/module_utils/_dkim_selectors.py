@@ -191,7 +191,7 @@ def advance(selectors: Sequence[Selector], domain: str, policy: Policy, now: dat
             result[newest.name] = replace(newest, state="active", since=now)
     if policy.applied:
         for item in list(result.values()):
-            if item.state == "retired" and item.applied is None:
+            if item.state in ("active", "retired") and item.applied is None:
                 result[item.name] = replace(item, applied=now)
             elif item.state == "retired" and item.applied is not None and now - item.applied >= policy.overlap:
                 result[item.name] = replace(item, state="revoked", since=now, applied=None)
@@ -356,7 +356,7 @@ def _describe(domain: str, before: Sequence[Selector], after: Sequence[Selector]
         elif previous.state != item.state:
             said.append(f"{fqdn} is {item.state}, no longer {previous.state}.")
         elif previous != item:
-            said.append(f"{fqdn} is {item.state}, and every mail server signs with the new key.")
+            said.append(f"{fqdn} is {item.state}, and every mail server follows.")
     said += [f"{name}._domainkey.{domain} is forgotten." for name in old]
     return said
 

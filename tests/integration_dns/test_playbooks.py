@@ -145,10 +145,14 @@ class Rotation:
         self.hosts = hosts
         self.inventory = write_inventory(folder, *hosts, ansible_connection="local", ansible_become=False)
         self._collections = _collection_with_stand_in(folder / "collections")
-        keys: dict[str, t.Any] = {"directory": str(folder / ".secrets" / "dkim"), "domains": [DOMAIN]}
-        run_module("dkim_selectors", **keys)
-        self.old, self.new = run_module("dkim_selectors", **keys, begin="now")["selectors"]
+        run_module("dkim_selectors", **self.keys)
+        run_module("dkim_selectors", **self.keys, applied=True)
+        self.old, self.new = run_module("dkim_selectors", **self.keys, begin="now")["selectors"]
         self.let_pass(hours=49)
+
+    @property
+    def keys(self) -> dict[str, t.Any]:
+        return {"directory": str(self.folder / ".secrets" / "dkim"), "domains": [DOMAIN]}
 
     def run(self, *options: str, breaks: bool = False) -> str:
         done = run_playbook(
@@ -226,6 +230,27 @@ def test_a_rotation_switches_when_the_dns_shows_the_key_and_heals_where_it_was_s
     rotation.let_pass(days=7)
     rotation.run()
     assert rotation.states() == ["revoked", "active"]
+
+
+def test_a_second_kind_of_key_begins_to_sign_once_the_dns_shows_it(tmp_path: Path, name_server: NameServer) -> None:
+    rotation = Rotation(tmp_path, name_server, "vps")
+    serve(name_server, rotation.old["zone_line"])
+    both = ["-e", "mailserver_spam_filter=rspamd"]
+    rotation.run(*both)
+    second = run_module("dkim_selectors", **rotation.keys)["selectors"][-1]
+    assert (second["key_type"], second["state"], rotation.signing()) == ("ed25519", "published", [""])
+
+    serve(name_server, rotation.old["zone_line"], second["zone_line"])
+    rotation.let_pass(hours=49)
+    rotation.run(*both, breaks=True)
+    rotation.run(*both)
+
+    assert rotation.states() == ["active", "published", "active"]
+    assert rotation.signing() == [rotation.old["selector"]], "the box was not told of the new key"
+    # Once it has followed, it is left alone.
+    (tmp_path / "vps.SigningTable").unlink()
+    rotation.run(*both)
+    assert rotation.signing() == [""]
 
 
 def test_nothing_is_withdrawn_while_a_box_is_left_out(tmp_path: Path, name_server: NameServer) -> None:
