@@ -12,7 +12,7 @@ class reply_only extends rcube_plugin
 
     public function refuse_what_answers_nothing($arguments)
     {
-        if (!$arguments['message']->headers()['In-Reply-To']) {
+        if (empty($arguments['message']->headers()['In-Reply-To'])) {
             $arguments['abort'] = true;
             $arguments['error'] = 'This webmail answers messages only.';
         }
