@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -240,6 +241,12 @@ class Histories(RuleBasedStateMachine):
             before = replica.known.get(op.node or "")
             if result.status == "ok" and before is not None and before.content is not None:
                 self.replaced.add(before.content)
+        if isinstance(op, Move) and result.status in {"ok", "conflict_copy"}:
+            # It is there for this device too before the journal tells: deleting the folder deletes it, knowingly.
+            known = replica.known[op.node]
+            known.entry = msgspec.structs.replace(known.entry, parent=op.parent)
+            if op.node in replica.made:
+                replica.made[op.node] = (op.parent, replica.made[op.node][1])
         if isinstance(op, Delete) and result.status == "ok":
             below = self.below(replica, op.node)
             self.replaced |= {known.content for known in below if known.content is not None}
