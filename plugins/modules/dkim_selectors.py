@@ -142,7 +142,7 @@ selectors:
       type: str
       sample: "2026-11-22T13:00:00+00:00"
     applied:
-      description: When every mail server had followed into V(active) or V(retired); V(null) before, and in other states.
+      description: When every mail server had followed into V(active) or V(retired); V(null) before, and elsewhere.
       type: str
       sample: null
     private_key_path:
