@@ -321,3 +321,82 @@ def test_an_edit_in_the_last_moment_survives(tmp_path: Path, there: str, kill: b
     assert left.files() == right.files() == model.tree()
     for device in (left, right):
         device.trees.close()
+
+
+def test_an_edit_right_after_the_swap_is_not_taken_for_what_was_placed(tmp_path: Path) -> None:
+    """Also where the clock makes no time look fresh."""
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=True) for name in ("left", "right"))
+    (left.root / "a").write_bytes(b"draft")
+    for device in (left, right, left):
+        device.round()
+
+    def step(what: str, path: str) -> None:
+        if what == "swapped":
+            (right.root / "a").write_bytes(b"right's")
+            os.utime(right.root / "a", ns=(10**18, 10**18))
+
+    for edit, strike in ((b"left's first", step), (b"left's second", lambda what, path: None)):
+        (left.root / "a").write_bytes(edit)
+        left.round()
+        right.folder.step = strike
+        right.round()
+    for device in (left, right, left):
+        device.round()
+    assert b"right's" in model.tree().values()
+    assert left.files() == right.files() == model.tree()
+    for device in (left, right):
+        device.trees.close()
+
+
+def test_an_edit_found_after_a_kill_is_kept_though_its_folder_was_moved_meanwhile(tmp_path: Path) -> None:
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    (left.root / "folder").mkdir()
+    (left.root / "folder/a").write_bytes(b"draft")
+    for device in (left, right, left):
+        device.round()
+    (left.root / "folder/a").write_bytes(b"left's")
+    left.round()
+
+    def step(what: str, path: str) -> None:
+        if what == "before the swap":
+            (right.root / "folder/a").write_bytes(b"right's")
+        elif what == "swapped":
+            raise Killed
+
+    right.folder.step = step
+    right.round()
+    (right.root / "folder").rename(right.root / "elsewhere")
+    for device in (right, left, right, left):
+        device.round()
+    assert {b"left's", b"right's"} <= set(model.tree().values())
+    assert left.files() == right.files() == model.tree()
+    for device in (left, right):
+        device.trees.close()
+
+
+def test_two_edits_around_the_swap_are_both_kept(tmp_path: Path) -> None:
+    """The swap is taken back for the first, and must not do away with the second."""
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    (left.root / "a").write_bytes(b"draft")
+    for device in (left, right, left):
+        device.round()
+    (left.root / "a").write_bytes(b"left's")
+    left.round()
+
+    def step(what: str, path: str) -> None:
+        if what in ("before the swap", "swapped"):
+            right.folder.step = step if what == "before the swap" else lambda what, path: None
+            fresh = right.root / OWN / "users-editor"
+            fresh.write_bytes(what.encode())
+            fresh.rename(right.root / "a")
+
+    right.folder.step = step
+    for device in (right, right, left, right, left):
+        device.round()
+    assert {b"left's", b"before the swap", b"swapped"} <= set(model.tree().values())
+    assert left.files() == right.files() == model.tree()
+    for device in (left, right):
+        device.trees.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from sync_client.errors import Changed, CursorGone, DiskFull, Occupied, Refused, SyncError
-from sync_client.folder import Folder, Seen
+from sync_client.folder import Folder, Seen, deceptive
 from sync_client.planner import LINK_SKIPPED, LOCAL, REMOTE, TREES_ONLY, TWINS, Decision, Do, Planner, apply_to_trees
 from sync_client.remote import Census, Outcome, Sent, learn, learn_change, pack, settle, unpack
 from sync_client.scanner import Scanner
@@ -158,7 +158,7 @@ class Cycle:
             raise self._full
 
     def recover(self) -> Iterator[str]:
-        """After a kill between two steps of a swap or removal a file may be left out of the way: put it back."""
+        """After a kill or an edit between two steps of a swap or removal a file may lie out of the way: put it back."""
         corner = self.folder.staging("")
         try:
             names = [item.name for item in corner.iterdir()]
@@ -180,9 +180,18 @@ class Cycle:
             base = (entry and (entry.l_name or entry.s_name or entry.r_name)) or name
             parent = self.trees.path(entry.l_parent) if entry and entry.l_parent else None
             copy = conflict_name(base, self.folder.clock() // 1_000_000, self.rules.device, secrets.randbelow(10**6))
-            self.folder.place(self.folder.staging(name), f"{parent}/{copy}" if parent else copy, None)
-            self._event("kept", copy, "an edit made while the client was killed")
+            yield from self._bring_back(name, f"{parent}/{copy}" if parent else copy, copy)
+
+    def _bring_back(self, staged: str, *places: str) -> Iterator[str]:
+        """To the first place there is: its folder may have been moved or closed since the kill."""
+        for path in places:
+            try:
+                self.folder.place(self.folder.staging(staged), path, None)
+            except (OSError, Occupied):
+                continue
+            self._event("kept", path, "an edit made in the very moment another device's version arrived")
             yield "recovered"
+            return
 
     def replay(self) -> Iterator[str]:
         for seq, _, request, sent in self.trees.queued():
@@ -594,8 +603,7 @@ class Cycle:
         def check(path: str, seen: Seen) -> bool:
             if (seen.size, seen.mtime, seen.ino, seen.exec) != (e.l_size, e.l_mtime, e.l_ino, e.l_exec):
                 return False
-            racy = e.l_seen is None or max(e.l_mtime or 0, e.l_ctime or 0) > e.l_seen - 2_000_000_000
-            if not racy:
+            if not deceptive(e.l_mtime, e.l_ctime, e.l_seen):
                 return True
             try:
                 return self.folder.content(path)[0] == e.l_hash

@@ -86,11 +86,11 @@ def _folder(root: Path) -> Iterator[Finding]:
     )
     free = shutil.disk_usage(root).free
     yield Finding(free > 100_000_000, "The disk has room.", f"Only {free // 1_000_000} MB are left: free some space.")
-    kept = list((root / OWN / "kept").glob("*"))
+    aside = [*(root / OWN / "tmp").glob("swap-*"), *(root / OWN / "tmp").glob("gone-*")]
     yield Finding(
-        not kept,
-        "Nothing was set aside in doubt.",
-        f"Look at the {len(kept)} files in {root / OWN / 'kept'}: move what you want back, remove the rest.",
+        not aside,
+        "Nothing lies out of the way.",
+        f"Run `sync-client sync`: {len(aside)} edits made while a newer version arrived wait in {root / OWN / 'tmp'}.",
     )
 
 

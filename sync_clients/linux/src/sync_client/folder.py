@@ -26,10 +26,16 @@ from sync_protocol.hashing import blob_id, content_id
 from sync_protocol.types import MAX_LINK
 
 OWN = ".sync-client"
-"""The client's own corner of the folder: staging, what was kept in doubt, and the mark that the disk is mounted."""
+"""The client's own corner of the folder: staging, and the mark that the disk is mounted."""
 
 RACY = 2_000_000_000
 """A file changed less than two seconds before it was looked at may change again without showing it in its times."""
+
+
+def deceptive(mtime: int | None, ctime: int | None, at: int | None) -> bool:
+    """Whether the times of a file looked at then may hide that it was written to again."""
+    return at is None or max(mtime or 0, ctime or 0) > at - RACY
+
 
 _NOREPLACE, _EXCHANGE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,9 +54,9 @@ class Seen:
     exec: int | None
     at: int
 
-    @property
-    def racy(self) -> bool:
-        return max(self.mtime, self.ctime) > self.at - RACY
+    def alike(self, other: Seen) -> bool:
+        """Whether it is the same file, not written to since; a rename changes `ctime` alone."""
+        return (self.ino, self.size, self.mtime, self.exec) == (other.ino, other.size, other.mtime, other.exec)
 
 
 def check_link(text: bytes) -> None:
@@ -103,7 +109,7 @@ class Folder:
     def prepare(self, mark: str) -> None:
         """Make the client's corner and leave the mark that tells an unmounted disk from an emptied folder."""
         corner = self.root / OWN
-        for folder in (corner, corner / "tmp", corner / "kept"):
+        for folder in (corner, corner / "tmp"):
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink():
                 raise SyncError(f"{folder} is a symbolic link, which is never followed: remove it and try again.")
@@ -328,18 +334,28 @@ class Folder:
         """Bring a staged file to its place; `flush` or `sync_dir` makes that durable.
 
         Without `expected` the place must be free. Otherwise the old file must satisfy it *after* the swap: when it does
-        not, it is swapped back and Changed is raised.
+        not, it is swapped back and Changed is raised. Returns the look of what was placed: where the user was quicker
+        than the second look, that of before, so that his edit shows.
         """
         parent, name = self._split(path)
         with self.opened(f"{OWN}/tmp") as stage, self.opened(parent) as fd:
+            before = self.seen(os.lstat(staged.name, dir_fd=stage))
             if expected is None:
                 _rename_noreplace(stage, staged.name, fd, name)
             else:
-                self._swap(stage, staged.name, fd, name, path, expected)
-            return self.seen(os.lstat(name, dir_fd=fd))
+                self._swap(stage, staged.name, fd, name, path, expected, before)
+            after = self.seen(os.lstat(name, dir_fd=fd))
+            return after if after.alike(before) else before
 
     def _swap(
-        self, stage: int, staged: str, fd: int, name: str, path: str, expected: Callable[[str, Seen], bool]
+        self,
+        stage: int,
+        staged: str,
+        fd: int,
+        name: str,
+        path: str,
+        expected: Callable[[str, Seen], bool],
+        fresh: Seen,
     ) -> None:
         self.step("before the swap", path)
         try:
@@ -361,6 +377,9 @@ class Folder:
         self.step("swapped", path)
         if not self._as_expected(stage, staged, expected):
             _renameat2(stage, staged, fd, name, _EXCHANGE)
+            if not self.seen(os.lstat(staged, dir_fd=stage)).alike(fresh):
+                # The user wrote over the new file too: that stays in staging under another name, as after a kill.
+                os.rename(staged, staged + ".theirs", src_dir_fd=stage, dst_dir_fd=stage)
             raise Changed(path)
         os.unlink(staged, dir_fd=stage)
 
@@ -376,10 +395,9 @@ class Folder:
             os.rename(name, staged, src_dir_fd=fd, dst_dir_fd=stage)
             self.step("out of the way", path)
             if not self._as_expected(stage, staged, expected):
-                try:
+                # Where the user wrote a new one meanwhile it stays in staging, as after a kill.
+                with contextlib.suppress(Occupied):
                     _rename_noreplace(stage, staged, fd, name)
-                except Occupied:
-                    self.keep(staged, name)
                 raise Changed(path)
             os.unlink(staged, dir_fd=stage)
             self._sync_dir(fd)
@@ -397,9 +415,3 @@ class Folder:
                     return False
                 raise
             return True
-
-    def keep(self, staged: str, name: str) -> Path:
-        """In doubt, keep: what is found in staging and is not known goes to the corner of kept things."""
-        target = self.root / OWN / "kept" / f"{self.clock()}-{name}"
-        self.staging(staged).rename(target)
-        return target

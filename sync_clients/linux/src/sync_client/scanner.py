@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from sync_client.errors import Changed, FolderGone
-from sync_client.folder import OWN, Folder, Seen
+from sync_client.folder import OWN, Folder, Seen, deceptive
 from sync_client.trees import DIR, FILE, ROOT, Entry, Trees
 from sync_protocol.chunking import LARGEST
 from sync_protocol.names import InvalidName, check_name
@@ -136,8 +136,7 @@ class Scanner:
             seen.dev,
             seen.exec,
         )
-        racy = at is None or max(mtime or 0, ctime or 0) > at - 2_000_000_000
-        if same and not (racy and hash is not None):
+        if same and (hash is None or not deceptive(mtime, ctime, at)):
             return
         if same and size <= LARGEST:
             # Its times may deceive, so its content is asked, here and at once: after a large round this is about many.
@@ -159,7 +158,8 @@ class Scanner:
             self.gone.discard(origin.id)
             changes = _columns(seen)
             if (seen.kind == FILE and (origin.l_size, origin.l_mtime) != (seen.size, seen.mtime)) or (
-                seen.kind == FILE and (origin.l_ctime is None or _racy(origin))
+                seen.kind == FILE
+                and (origin.l_ctime is None or deceptive(origin.l_mtime, origin.l_ctime, origin.l_seen))
             ):
                 changes["l_hash"] = None
             self.trees.set(origin.id, l_parent=parent, l_name=name, l_kind=seen.kind, **changes)
@@ -235,10 +235,6 @@ class Scanner:
 def _shown(path: str) -> str:
     """Undecodable names have their odd bytes escaped: SQLite takes valid text only."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def _racy(row: Entry) -> bool:
-    return row.l_seen is None or max(row.l_mtime or 0, row.l_ctime or 0) > row.l_seen - 2_000_000_000
 
 
 def _same_file(row: Entry, seen: Seen) -> bool:
