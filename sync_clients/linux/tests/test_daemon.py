@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from machines import Account, Machine, equal, eventually
+from machines import Account, Machine, Server, equal, eventually
 
 Make = Callable[[str], Machine]
 
@@ -41,7 +41,7 @@ def test_the_unit_is_valid_and_removed_again(account: Account, machine: Make) ->
     unit = one.home / ".config/systemd/user/sync-client.service"
     assert "systemctl --user" in said or "Started" in said
     text = unit.read_text()
-    for line in ("Type=notify", "NotifyAccess=main", "WatchdogSec=300", "WantedBy=default.target"):
+    for line in ("Type=notify", "NotifyAccess=main", "WatchdogSec=900", "WantedBy=default.target"):
         assert line in text
     done = subprocess.run(
         ["systemd-analyze", "verify", "--user", unit], env=one.env, capture_output=True, text=True, check=False
@@ -49,6 +49,24 @@ def test_the_unit_is_valid_and_removed_again(account: Account, machine: Make) ->
     assert "sync-client.service" not in done.stderr, done.stderr
     one.run("service", "remove")
     assert not unit.exists()
+
+
+def test_the_status_is_told_while_the_server_does_not_answer(server: Server, machine: Make) -> None:
+    one = machine("one")
+    one.join(server.account())
+    one.start()
+    eventually(lambda: one.status()["state"] == "up to date")
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        one.write("a", "waits")
+        eventually(lambda: one.status()["state"] == "syncing")
+        # Had it waited for the server as the round does, that would have given up meanwhile.
+        assert [one.status()["state"] for _ in range(3)] == ["syncing"] * 3
+        assert one.status()["waiting"] == 1
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    eventually(lambda: one.status()["state"] == "up to date")
 
 
 def test_only_the_owner_reads_the_login_and_speaks_to_the_daemon(account: Account, machine: Make) -> None:

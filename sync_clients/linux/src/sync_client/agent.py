@@ -280,7 +280,9 @@ class Agent:
             self.code = failed.code
         for future in forced:
             future.set_result(
-                {"error": str(failed), "code": failed.code} if failed else {"ok": True, "status": self.status()}
+                {"error": str(failed), "code": failed.code}
+                if failed
+                else {"ok": True, "status": self.status(self.trees)}
             )
 
     def _known(self, paths: set[str]) -> set[int]:
@@ -408,6 +410,13 @@ class Agent:
     # Commands
 
     def _from_outside(self, request: Message) -> Message:
+        if request.get("do") == "status":
+            # With a connection of its own, for the round may be waiting for the network.
+            try:
+                with contextlib.closing(Trees(self.places.database)) as trees:
+                    return self.status(trees)
+            except sqlite3.Error as error:
+                return {"error": _damaged(self.places, error), "code": StateDamaged.code}
         future: Future[Message] = Future()
         self._commands.put((request, future))
         self._wake.set()
@@ -468,8 +477,8 @@ class Agent:
             raise StateDamaged(_damaged(self.places, error)) from error
         self._settled()
 
-    def status(self) -> dict[str, Any]:
-        count = self.trees.count
+    def status(self, trees: Trees) -> dict[str, Any]:
+        count = trees.count
         waiting = count("dirty AND problem IS NULL")
         progress = self.cycle.progress
         return {
@@ -485,12 +494,11 @@ class Agent:
             "uploaded": progress.uploaded,
             "downloaded": progress.downloaded,
             "problems": [
-                {"path": self.trees.best_path(e.id), "reason": e.problem}
-                for e in self.trees.find("problem IS NOT NULL")
+                {"path": trees.best_path(e.id), "reason": e.problem} for e in trees.find("problem IS NOT NULL")
             ]
             + [
                 {"path": path, "reason": reason}
-                for path, reason in self.trees.db.execute("SELECT path, reason FROM problem ORDER BY path LIMIT 1000")
+                for path, reason in trees.db.execute("SELECT path, reason FROM problem ORDER BY path LIMIT 1000")
             ],
             "last_round": self._last_round,
             "watching": self._watcher.count if self._watcher else 0,

@@ -426,7 +426,7 @@ def _sync(options: argparse.Namespace, places: Places) -> int:
             agent.show = _live
         try:
             agent.once()
-            problems = agent.status()["problems"]
+            problems = agent.status(agent.trees)["problems"]
         finally:
             agent.close()
     else:

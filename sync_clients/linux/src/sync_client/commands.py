@@ -23,10 +23,6 @@ def run(agent: Agent, request: Message) -> Message:
     return command(agent, request)
 
 
-def _status(agent: Agent, request: Message) -> Message:
-    return agent.status()
-
-
 def _stop(agent: Agent, request: Message) -> Message:
     agent.stop()
     return {"ok": True}
@@ -267,7 +263,6 @@ def _space(agent: Agent, request: Message) -> Message:
 
 
 COMMANDS: dict[str, Callable[[Agent, Message], Message]] = {
-    "status": _status,
     "stop": _stop,
     "pause": _pause,
     "limit": _limit,

@@ -25,7 +25,7 @@ Restart=on-failure
 RestartSec=5
 # A login that ended, a damaged database and wrong settings do not get better by trying again.
 RestartPreventExitStatus=2 4 7 10
-WatchdogSec=300
+WatchdogSec=900
 TimeoutStopSec=30
 Nice=10
 IOSchedulingClass=idle
