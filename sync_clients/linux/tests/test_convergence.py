@@ -400,3 +400,36 @@ def test_two_edits_around_the_swap_are_both_kept(tmp_path: Path) -> None:
     assert left.files() == right.files() == model.tree()
     for device in (left, right):
         device.trees.close()
+
+
+def test_two_folders_moved_into_each_other_end_as_the_first_has_it(tmp_path: Path) -> None:
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    for name in ("a", "b"):
+        (left.root / name).mkdir()
+        (left.root / name / "file").write_bytes(name.encode())
+    for device in (left, right, left):
+        device.round()
+    (left.root / "a").rename(left.root / "b/a")
+    (right.root / "b").rename(right.root / "a/b")
+    for device in (left, right, left, right):
+        device.round()
+    assert left.files() == right.files() == model.tree() == {"b": None, "b/file": b"b", "b/a": None, "b/a/file": b"a"}
+    for device in (left, right):
+        device.trees.close()
+
+
+def test_a_folder_moved_into_what_leaves_it_is_moved(tmp_path: Path) -> None:
+    """Seen from the server it would go into itself, until the other has left."""
+    model = Model()
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    (left.root / "a/b").mkdir(parents=True)
+    for device in (left, right, left):
+        device.round()
+    (left.root / "a/b").rename(left.root / "b")
+    (left.root / "a").rename(left.root / "b/a")
+    for device in (left, right, left):
+        device.round()
+    assert left.files() == right.files() == model.tree() == {"b": None, "b/a": None}
+    for device in (left, right):
+        device.trees.close()

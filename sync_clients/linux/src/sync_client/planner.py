@@ -175,9 +175,21 @@ class Planner:
         if ready is not None:
             return ready
         if self.trees.inside(e.l_parent, e.id, "r"):
-            return Decision(Do.WAIT, e)
+            # Another device moved the folder into this one first, and that stays; unless it is about to leave it.
+            return Decision(Do.WAIT if self._leaving(e.l_parent, e.id) else Do.YIELD_PLACE, e)
         taken = self._taken(e)
         return taken or Decision(Do.MOVE, e, base=e.r_place_rev)
+
+    def _leaving(self, entry: int, ancestor: int) -> bool:
+        """Whether a move made here, not sent yet, takes an entry out of an ancestor it has at the server."""
+        while entry != ancestor:
+            row = self.trees.get(entry)
+            if row is None or row.r_parent is None:
+                return False
+            if row.synced and row.l_place != row.s_place and row.r_place == row.s_place:
+                return True
+            entry = row.r_parent
+        return False
 
     def _parent_ready(self, e: Entry) -> Decision | None:
         assert e.l_parent is not None
