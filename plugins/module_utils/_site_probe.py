@@ -268,6 +268,12 @@ async def _connect(address: str, port: int, timeout: float) -> tuple[str, str]:
 
 
 async def _look_at(address: str, site: Site, timeout: float, minimum_days: int) -> SiteState:
+    """Twice where something is wrong: what has just started may be too slow for its first visitor."""
+    look = await _look_once(address, site, timeout, minimum_days)
+    return await _look_once(address, site, timeout, minimum_days) if look.problems else look
+
+
+async def _look_once(address: str, site: Site, timeout: float, minimum_days: int) -> SiteState:
     look = SiteState(site)
     state, _why = await _connect(address, site.port, timeout)
     if state != "open":

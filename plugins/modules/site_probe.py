@@ -13,7 +13,7 @@ description:
   - Looks at a box from outside, so it is meant to run with C(delegate_to=localhost). It connects to ports that should
     be open and to those that must not be, and checks TLS, certificate, redirect and answer of each site.
   - Every difference is one sentence with its likely cause. Nothing is changed, ever.
-  - It takes below 10 seconds, also where a firewall drops everything.
+  - It takes below 20 seconds, also where a firewall drops everything, though it looks twice at a site that seems wrong.
   - Only TCP is probed. Rows of O(open_ports) for UDP are returned as V(not probed), since an open port and a dropping
     firewall look the same there.
 extends_documentation_fragment:
