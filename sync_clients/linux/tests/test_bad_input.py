@@ -284,3 +284,18 @@ def test_quota_is_said_and_the_rest_goes_on(shared_server: Server, machine: Make
     left.write("small.txt", "small")
     eventually(lambda: right.has("small.txt", "small"), 30, left.status)
     assert (left.folder / "big.bin").stat().st_size == 3_000_000
+
+
+def test_a_rule_nobody_understands_is_refused_or_passed_over(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    for rule in ("!", "a[b-a]", "  "):
+        done = one.run("ignore", "add", rule, ok=False)
+        assert (done.returncode, "is no rule" in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
+    assert not (one.folder / ".syncignore").exists()
+    # From an editor, or from another device.
+    one.write(".syncignore", "!\n\na[b-a]\n*.tmp\n")
+    one.start()
+    one.write("x.tmp", "x")
+    equal(one)
+    assert "*.tmp (line 4 of .syncignore)" in one.run("ignore", "check", "x.tmp").stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -54,7 +55,8 @@ class Ignore:
             if self._stamp is None:
                 return False
         self._stamp, self._lines = stamp, lines
-        self._spec = GitIgnoreSpec.from_lines([*DEFAULTS, *lines])
+        # A line git would pass over too is a comment to us, so that the numbers of the others stay.
+        self._spec = GitIgnoreSpec.from_lines([*DEFAULTS, *(line if _is_rule(line) else "#" for line in lines)])
         return True
 
     def _text(self) -> str:
@@ -87,6 +89,8 @@ class Ignore:
         return None
 
     def add(self, rule: str) -> None:
+        if not _is_rule(rule):
+            raise SyncError(f"“{rule}” is no rule of .gitignore, as *.tmp or /build/ would be.")
         try:
             old = self._text()
         except FileNotFoundError:
@@ -100,3 +104,10 @@ class Ignore:
         with fresh.open("x") as file:
             file.write(old + rule + "\n")
         fresh.replace(self.file)
+
+
+def _is_rule(line: str) -> bool:
+    try:
+        return bool(line.strip() and GitIgnoreSpec.from_lines([line]))
+    except (ValueError, re.error):
+        return False
