@@ -299,3 +299,49 @@ def test_a_rule_nobody_understands_is_refused_or_passed_over(account: Account, m
     one.write("x.tmp", "x")
     equal(one)
     assert "*.tmp (line 4 of .syncignore)" in one.run("ignore", "check", "x.tmp").stdout
+
+
+def test_another_account_on_the_same_server_takes_nothing_away(shared_server: Server, machine: Make) -> None:
+    first, second = shared_server.account(), shared_server.account()
+    one, other = machine("one"), machine("other")
+    one.join(first)
+    one.write("mine.txt", "mine")
+    one.write("d/mine.txt", "mine too")
+    one.start()
+    equal(one)
+    other.join(second)
+    for i in range(4):
+        other.write(f"{i}.txt", f"text {i}")
+    other.start()
+    equal(other)
+    one.login(second)
+    one.stop()
+    one.start()
+    equal(one, other)
+    assert other.has("mine.txt", "mine")
+    assert other.has("d/mine.txt", "mine too")
+    assert one.has("3.txt", "text 3")
+
+
+def test_stop_comes_back_when_the_daemon_is_gone(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    one.write("a.txt", "a")
+    for _ in range(3):
+        one.start()
+        assert "has stopped" in one.run("stop").stdout
+        assert one.run("sync").stdout == "In step.\n"
+        one.stop()
+
+
+def test_a_new_login_is_kept_whatever_command_comes_next(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    one.start()
+    one.name = "renamed"
+    one.login(account)
+    one.run("pause")
+    settings = (one.home / ".config/sync-client/default/config.toml").read_text()
+    assert 'device = "renamed"' in settings
+    assert "paused = true" in settings
+    assert one.status()["device"] == "renamed"

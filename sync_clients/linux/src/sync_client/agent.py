@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_client import credentials
-from sync_client.config import Places, Settings, save
+from sync_client.config import Places, Settings, load, save
 from sync_client.control import Listener, Message
 from sync_client.cycle import Cycle, MassDeletion, Progress, Rules
 from sync_client.errors import (
@@ -80,7 +80,7 @@ class Agent:
         self.places = places
         self.settings = settings
         places.make()
-        self._lock = self._take_lock()
+        self._lock = take_lock(places)
         self.log = Log(places.log)
         self.trees = open_trees(places)
         self.trees.on_event = self._on_event
@@ -116,15 +116,6 @@ class Agent:
         self._forced: list[Future[Message]] = []
         self._backoff = _BACKOFF[0]
         self._retry_at = 0.0
-
-    def _take_lock(self) -> int:
-        fd = os.open(self.places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise Running("The daemon is running already; `sync-client status` shows what it does.") from None
-        return fd
 
     def close(self) -> None:
         if self.cycle.helper is not None:
@@ -461,6 +452,11 @@ class Agent:
         self._wake.set()
 
     def reload_login(self) -> None:
+        fresh = load(self.places)
+        # Otherwise the next command that saves the settings would bring back the old ones.
+        self.settings.account, self.settings.device, self.settings.ca = fresh.account, fresh.device, fresh.ca
+        self.cycle.rules = self._rules()
+        self.transport.trust(Path(fresh.ca) if fresh.ca else None)
         self.transport.set_tokens(credentials.load(self.places))
         self.retry_now()
 
@@ -512,6 +508,17 @@ class Agent:
             "download_limit": self.settings.download_limit,
             "paused": self.settings.paused,
         }
+
+
+def take_lock(places: Places) -> int:
+    """The right to work on this profile, until the descriptor is closed."""
+    fd = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Running("The daemon is running already; `sync-client status` shows what it does.") from None
+    return fd
 
 
 class Interrupted(Exception):

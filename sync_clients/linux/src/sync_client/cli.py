@@ -151,14 +151,15 @@ def _print(value: Any) -> None:
 
 def _login(options: argparse.Namespace, places: Places) -> int:
     from sync_client import credentials
-    from sync_client.transport import Transport
+    from sync_client.transport import Tokens, Transport
 
     settings = load(places)
     places.make()
     ca = options.ca.resolve() if options.ca else None
     if ca is not None and not ca.is_file():
         raise SyncError(f"There is no certificate at {ca}.")
-    transport = Transport(options.server, save=lambda tokens: credentials.store(places, tokens), ca=ca)
+    fresh: list[Tokens] = []
+    transport = Transport(options.server, save=fresh.append, ca=ca)
     if transport.url.startswith("http://") and not _loopback(transport.url):
         raise SyncError("Without https anybody on the way could read your password and your files; use https://.")
     if options.user or options.password_stdin:
@@ -168,24 +169,27 @@ def _login(options: argparse.Namespace, places: Places) -> int:
         transport.login(options.user, password, options.device)
     else:
         _pair(transport, options.device)
-    changed = settings.server not in ("", transport.url)
-    settings.server, settings.device, settings.ca = transport.url, options.device, str(ca or "")
+    other = settings.server not in ("", transport.url) or settings.account not in ("", transport.account)
+    stopped = False
+    if other and places.database.exists():
+        stopped = _halt(places)
+        # What was agreed upon with another account says nothing about this one; gone before the login is there.
+        _forget_state(places)
+    settings.server, settings.account = transport.url, transport.account
+    settings.device, settings.ca = options.device, str(ca or "")
     save(places, settings)
-    if changed and places.database.exists():
-        # What was agreed upon with another server says nothing about this one.
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        if control.ask(places.socket, {"do": "stop"}) is not None:
-            time.sleep(1)
-        _forget_state(places, stamp)
-    elif control.ask(places.socket, {"do": "reload"}) is not None:
-        pass
+    credentials.store(places, fresh[-1])
+    control.ask(places.socket, {"do": "reload"})
     print(f"Logged in to {transport.url} as “{options.device}”.")
     if not settings.folder:
         print("Next: sync-client init FOLDER")
+    if stopped:
+        print(_STOPPED)
     return 0
 
 
-def _forget_state(places: Places, stamp: str) -> None:
+def _forget_state(places: Places) -> None:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
     for suffix in ("", "-wal", "-shm"):
         file = places.database.with_name(places.database.name + suffix)
         if file.exists():
@@ -221,7 +225,7 @@ def _logout(options: argparse.Namespace, places: Places) -> int:
     from sync_client.transport import Transport
 
     settings = load(places)
-    control.ask(places.socket, {"do": "stop"})
+    stopped = _halt(places)
     tokens = credentials.load(places)
     if tokens is not None and settings.server:
         transport = Transport(settings.server, tokens=tokens, ca=Path(settings.ca) if settings.ca else None)
@@ -230,7 +234,7 @@ def _logout(options: argparse.Namespace, places: Places) -> int:
         except SyncError as error:
             print(f"The server could not be told ({error})", file=sys.stderr)
     credentials.forget(places)
-    print("Logged out. Your files stay where they are.")
+    print("Logged out" + (", and the daemon has stopped" if stopped else "") + ". Your files stay where they are.")
     return 0
 
 
@@ -258,20 +262,20 @@ def _init(options: argparse.Namespace, places: Places) -> int:
                 raise SyncError(f"{item} is synced already, and lies in {root}; choose another folder.")
         if not os.access(root, os.W_OK):
             raise PermissionError
-        if control.ask(places.socket, {"do": "stop"}) is not None:
-            time.sleep(1)
+        stopped = _halt(places)
         settings.folder = str(root)
         if moved and not old.exists() and places.database.exists():
             # Another folder: what was agreed upon for the old one would look like a deletion of everything.
             places.make()
             save(places, settings)
-            _forget_state(places, time.strftime("%Y%m%d-%H%M%S"))
+            _forget_state(places)
         else:
             _mark(places, root)
     except PermissionError:
         raise SyncError(f"{root} cannot be written to; make it writable or choose another folder.") from None
     save(places, settings)
-    print(f"{root} will be kept in step. Next: sync-client service install (or: sync-client start)")
+    print(f"{root} will be kept in step.", end=" ")
+    print(_STOPPED if stopped else "Next: sync-client service install (or: sync-client start)")
     return 0
 
 
@@ -359,9 +363,28 @@ def _live(text: str) -> None:
 
 
 def _stop(options: argparse.Namespace, places: Places) -> int:
-    if control.ask(places.socket, {"do": "stop"}) is None:
-        print("No daemon runs.")
+    print("The daemon has stopped." if _halt(places) else "No daemon runs.")
     return 0
+
+
+_STOPPED = "The daemon was stopped; to go on: sync-client start --detach (or: sync-client service install)"
+
+
+def _halt(places: Places) -> bool:
+    """Stop the daemon and wait until it is gone; tell whether one ran."""
+    from sync_client.agent import Running, take_lock
+
+    ran = control.ask(places.socket, {"do": "stop"}) is not None
+    places.make()
+    until = time.monotonic() + (60 if ran else 0)
+    while True:
+        try:
+            os.close(take_lock(places))
+            return ran
+        except Running:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
 
 
 def _status(options: argparse.Namespace, places: Places) -> int:
@@ -601,10 +624,11 @@ def _doctor(options: argparse.Namespace, places: Places) -> int:
     from sync_client import doctor
 
     if options.repair:
-        if control.ask(places.socket, {"do": "stop"}) is not None:
-            time.sleep(1)
+        stopped = _halt(places)
         for line in doctor.repair(places):
             print(line)
+        if stopped:
+            print(_STOPPED)
         return 0
     bad = 0
     for finding in doctor.examine(places):

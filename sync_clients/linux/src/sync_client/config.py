@@ -23,6 +23,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """`config.toml`. Every one has a command that sets it."""
 
     server: str = ""
+    account: str = ""
     folder: str = ""
     device: str = ""
     ca: str = ""

@@ -6,6 +6,7 @@ Only the standard library: an HTTP package would double the memory of the daemon
 
 from __future__ import annotations
 
+import base64
 import gzip
 import http.client
 import json
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 
@@ -91,6 +92,29 @@ class Throttle:
             time.sleep(wait)
 
 
+def _parsed(url: str) -> SplitResult:
+    """The parts of an address; whatever is none is refused, and so is one with a password, which would be shown."""
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fit = False
+    if not fit or not url.isprintable() or " " in url:
+        raise Incompatible(f"“{url}” is not the address of a server; it looks like https://sync.example.org")
+    if "@" in parts.netloc:
+        raise Incompatible("A name and a password do not belong into the address of the server; use --user NAME.")
+    return parts
+
+
+def _account(access_token: str) -> str:
+    """Whose token it is: the claim `sub`."""
+    try:
+        claims = access_token.split(".")[1]
+        return str(json.loads(base64.urlsafe_b64decode(claims + "=="))["sub"])
+    except (IndexError, KeyError, ValueError):
+        return ""
+
+
 class Transport:
     """The server, as the rest of the client sees it."""
 
@@ -104,15 +128,13 @@ class Transport:
         up: Throttle | None = None,
         down: Throttle | None = None,
     ) -> None:
-        parts = urlsplit(url if "://" in url else f"https://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Incompatible(f"“{url}” is not the address of a server; it looks like https://sync.example.org")
+        parts = _parsed(url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname or "", parts.port
         self._prefix = parts.path.rstrip("/") + "/api/v1"
         self._tls: ssl.SSLContext | None = None
-        if parts.scheme == "https":
-            self._tls = ssl.create_default_context(cafile=str(ca) if ca else None)
+        self.trust(ca)
+        self.account = ""
         self._tokens = tokens
         self._save = save
         self._access = ""
@@ -124,6 +146,18 @@ class Transport:
         self._rate = 0.0
         self.wire_sent = 0
         self.wire_received = 0
+
+    def trust(self, ca: Path | None) -> None:
+        """Believe certificates of this authority, or those of the system's."""
+        if self.url.startswith("https://") or ca is not None:
+            try:
+                context = ssl.create_default_context(cafile=str(ca) if ca else None)
+            except OSError as error:
+                raise Incompatible(
+                    f"{ca} cannot be read as a certificate ({error.strerror or error}); name a PEM file with"
+                    f" `sync-client login {self.url} --ca FILE`."
+                ) from error
+            self._tls = context if self.url.startswith("https://") else None
 
     # Connections
 
@@ -318,6 +352,7 @@ class Transport:
         # On disk before anything that came with it is used: the server's rule.
         self._save(self._tokens)
         self._access = pair.access_token
+        self.account = _account(pair.access_token)
         self._access_until = time.monotonic() + max(10, pair.expires_in - 60)
 
     def tokens_saved_by(self, save: Callable[[Tokens], None]) -> None:
