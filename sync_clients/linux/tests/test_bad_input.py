@@ -345,3 +345,115 @@ def test_a_new_login_is_kept_whatever_command_comes_next(account: Account, machi
     assert 'device = "renamed"' in settings
     assert "paused = true" in settings
     assert one.status()["device"] == "renamed"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://[::1", "https://a b", "https://me:secret@127.0.0.1"])
+def test_what_is_no_address_is_said(machine: Make, url: str) -> None:
+    code, text = _try_login(machine("one"), url)
+    assert (code, "address" in text, "secret@" in text) == (5, True, False), text
+
+
+@pytest.mark.parametrize("host", ["127.evil.example", "localhost.evil.example"])
+def test_a_name_like_loopback_is_elsewhere(machine: Make, host: str) -> None:
+    code, text = _try_login(machine("one"), f"http://{host}")
+    assert (code, "use https://" in text) == (1, True), text
+
+
+def test_an_authority_that_is_no_certificate_is_said(machine: Make, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    code, text = _try_login(machine("one"), "https://127.0.0.1:1", "--ca", str(tmp_path / "ca.pem"))
+    assert (code, "cannot be read as a certificate" in text) == (5, True), text
+
+
+def test_without_a_terminal_the_password_is_not_asked_for(account: Account, machine: Make) -> None:
+    one = machine("one")
+    for options in ([], ["--password-stdin"]):
+        done = subprocess.run(
+            [*one.client, "login", account.url, "--user", account.name, *options],
+            env=one.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+        )
+        assert (done.returncode, "--password-stdin" in done.stderr, done.stderr.count("\n")) == (1, True, 1)
+
+
+def test_folders_that_cannot_be_synced_are_refused(account: Account, machine: Make) -> None:
+    one, other = machine("one"), machine("other")
+    for user in (one, other):
+        user.login(account)
+    other.run("init", one.home / "a/b/c")
+    (one.home / "file").touch()
+    for folder, why in (
+        (one.home, "the login and the state are kept"),
+        (one.home / "a", "is synced already"),
+        (one.home / "file/x", "Not a directory"),
+        (one.home / ("x" * 300), "too long"),
+    ):
+        done = one.run("init", folder, ok=False)
+        assert (done.returncode, why in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
+    assert not (one.home / ".sync-client").exists()
+
+
+def test_damaged_files_of_a_profile_are_named(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    token = one.home / ".local/state/sync-client/default/token"
+    token.write_text("garbage")
+    for command in ("sync", "doctor"):
+        done = one.run(command, ok=False)
+        assert "sync-client login" in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+    assert "Logged out" in one.run("logout").stdout
+    assert not token.exists()
+    settings = one.home / ".config/sync-client/default/config.toml"
+    settings.write_bytes(b"\xff\xfe")
+    done = one.run("status", ok=False)
+    assert (done.returncode, str(settings) in done.stderr, done.stderr.count("\n")) == (2, True, 1)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a\nb", "x" * 100])
+def test_a_profile_needs_a_plain_name(machine: Make, name: str) -> None:
+    done = machine("one").run("--profile", name, "status", ok=False)
+    assert (done.returncode, "no name of a profile" in done.stderr) == (2, True)
+
+
+def test_output_nobody_reads_is_no_error(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    for command in ("status", "ls", "completion bash"):
+        done = subprocess.run(
+            ["bash", "-c", f"sync-client {command} | true; exit ${{PIPESTATUS[0]}}"],
+            env=one.env | {"PATH": f"{Path(one.client[0]).parent}:{one.env['PATH']}"},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode in (0, 3), done.stderr) == (True, ""), command
+
+
+def test_names_that_are_no_utf_8_are_said(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    for command in ("ls", "init"):
+        done = one.run(command, os.fsdecode(b"bad\xff"), ok=False)
+        assert (done.returncode, "no valid UTF-8" in done.stderr) == (2, True), done.stderr
+
+
+def test_the_log_shows_as_many_lines_as_asked(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    for text in "abc":
+        one.write("a.txt", text)
+        one.run("sync")
+    for lines, shown in (("2", 2), ("0", 0), ("-1", 0)):
+        assert one.run("log", "-n", lines).stdout.count("\n") == shown
+
+
+def test_a_second_daemon_is_refused_either_way(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    one.start()
+    for start in (["start"], ["start", "--detach"]):
+        done = one.run(*start, ok=False)
+        assert (done.returncode, "running already" in done.stderr) == (10, True)

@@ -12,10 +12,13 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sync_client import __version__, control
 from sync_client.config import Places, Settings, load, save
@@ -27,9 +30,17 @@ Command = Callable[[argparse.Namespace, Places], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    options = parser().parse_args(arguments)
+    top = parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    options = top.parse_args(given)
+    if not _encodable("".join(given)):
+        top.error("an argument is no valid UTF-8; names like that are not synced")
     try:
-        return int(options.run(options, Places(options.profile)))
+        code = int(options.run(options, Places(options.profile)))
+        if sys.stdout is not None:
+            # Here, and not at the end of the interpreter, where nobody could catch what goes wrong.
+            sys.stdout.flush()
+        return code
     except SyncError as error:
         print(f"sync-client: {error}", file=sys.stderr)
         return error.code
@@ -37,8 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of a pipe had enough, as `head` has.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"sync-client: That did not work: {what}.", file=sys.stderr)
+        _drop_output()
+        return 1
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _drop_output() -> None:
+    """What is not written yet would fail again when the interpreter ends."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -165,8 +195,7 @@ def _login(options: argparse.Namespace, places: Places) -> int:
     if options.user or options.password_stdin:
         if not options.user:
             raise SyncError("Say who you are: --user NAME.")
-        password = sys.stdin.readline().rstrip("\n") if options.password_stdin else getpass.getpass("Password: ")
-        transport.login(options.user, password, options.device)
+        transport.login(options.user, _password(options.password_stdin), options.device)
     else:
         _pair(transport, options.device)
     other = settings.server not in ("", transport.url) or settings.account not in ("", transport.account)
@@ -199,9 +228,27 @@ def _forget_state(places: Places) -> None:
         _mark(places, Path(settings.folder))
 
 
+def _password(from_stdin: bool) -> str:
+    try:
+        with warnings.catch_warnings():
+            # Without a terminal it would be read all the same, and shown.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            password = sys.stdin.readline().rstrip("\n") if from_stdin else getpass.getpass("Password: ")
+    except (EOFError, getpass.GetPassWarning):
+        password = ""
+    if not password:
+        raise SyncError(
+            "No password came. Where there is no terminal, pipe it to `sync-client login --password-stdin`."
+        )
+    return password
+
+
 def _loopback(url: str) -> bool:
-    host = url.split("://", 1)[1].split("/", 1)[0]
-    return host.startswith(("127.", "localhost", "[::1]"))
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _pair(transport: Any, device: str) -> None:
@@ -226,13 +273,12 @@ def _logout(options: argparse.Namespace, places: Places) -> int:
 
     settings = load(places)
     stopped = _halt(places)
-    tokens = credentials.load(places)
-    if tokens is not None and settings.server:
-        transport = Transport(settings.server, tokens=tokens, ca=Path(settings.ca) if settings.ca else None)
-        try:
-            transport.logout()
-        except SyncError as error:
-            print(f"The server could not be told ({error})", file=sys.stderr)
+    try:
+        tokens = credentials.load(places)
+        if tokens is not None and settings.server:
+            Transport(settings.server, tokens=tokens, ca=Path(settings.ca) if settings.ca else None).logout()
+    except SyncError as error:
+        print(f"The server could not be told ({error})", file=sys.stderr)
     credentials.forget(places)
     print("Logged out" + (", and the daemon has stopped" if stopped else "") + ". Your files stay where they are.")
     return 0
@@ -245,6 +291,12 @@ def _init(options: argparse.Namespace, places: Places) -> int:
     root: Path = options.folder.expanduser().resolve()
     if root.exists() and not root.is_dir():
         raise SyncError(f"{root} is not a folder.")
+    for own in (places.config, places.state, places.runtime):
+        if own.resolve().is_relative_to(root):
+            raise SyncError(
+                f"{root} holds {own}, where the login and the state are kept: they would be synced too, and change with"
+                " every sync. Choose a folder in it."
+            )
     for above in root.parents:
         if (above / OWN).is_dir():
             raise SyncError(f"{above} is synced already, and {root} lies in it; choose another folder.")
@@ -257,9 +309,9 @@ def _init(options: argparse.Namespace, places: Places) -> int:
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for item in root.iterdir():
-            if item.is_dir() and (item / OWN).is_dir() and not item.is_symlink():
-                raise SyncError(f"{item} is synced already, and lies in {root}; choose another folder.")
+        for below, folders, _ in os.walk(root):
+            if OWN in folders and below != str(root):
+                raise SyncError(f"{below} is synced already, and lies in {root}; choose another folder.")
         if not os.access(root, os.W_OK):
             raise PermissionError
         stopped = _halt(places)
@@ -333,8 +385,10 @@ def _start(options: argparse.Namespace, places: Places) -> int:
 
 
 def _detach(places: Places) -> int:
+    from sync_client.agent import Running
+
     if control.ask(places.socket, {"do": "status"}) is not None:
-        raise SyncError("The daemon is running already.")
+        raise Running("The daemon is running already; `sync-client status` shows what it does.")
     process = subprocess.Popen(
         [sys.executable, "-m", "sync_client", "--profile", places.profile, "start"],
         stdin=subprocess.DEVNULL,
@@ -606,7 +660,8 @@ def _log(options: argparse.Namespace, places: Places) -> int:
         print("Nothing logged yet.", file=sys.stderr)
         return 0
     with file:
-        for line in file.readlines()[-options.n :]:
+        lines = file.readlines()
+        for line in lines[max(0, len(lines) - options.n) :]:
             print(line, end="")
         sys.stdout.flush()
         while options.follow:

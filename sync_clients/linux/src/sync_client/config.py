@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -43,6 +44,9 @@ class Places:
     """The folders and files of one profile."""
 
     def __init__(self, profile: str = "default") -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,31}", profile):
+            # It becomes the name of a folder, of a socket and of a unit of systemd.
+            raise ConfigError(f"“{profile}” is no name of a profile: up to 32 letters, digits, dots and dashes.")
         home = Path.home()
         self.profile = profile
         self.config = _xdg("XDG_CONFIG_HOME", home / ".config") / profile
@@ -69,12 +73,10 @@ def _xdg(name: str, default: Path) -> Path:
 
 def load(places: Places) -> Settings:
     try:
-        text = places.settings.read_text()
+        return msgspec.convert(tomllib.loads(places.settings.read_text()), Settings)
     except FileNotFoundError:
         return Settings()
-    try:
-        return msgspec.convert(tomllib.loads(text), Settings)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{places.settings} cannot be read ({error}); correct it or remove it.") from error
 
 

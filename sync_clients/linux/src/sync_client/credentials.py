@@ -51,7 +51,10 @@ def load(places: Places) -> Tokens | None:
     with contextlib.suppress(FileNotFoundError):
         if places.token.stat().st_mode & 0o077:
             raise NotAllowed(f"Others can read {places.token}. Run `chmod 600 {places.token}`, or log in again.")
-        return msgspec.json.decode(places.token.read_bytes(), type=Tokens)
+        try:
+            return msgspec.json.decode(places.token.read_bytes(), type=Tokens)
+        except ValueError as error:
+            raise NotAllowed(f"{places.token} is damaged; run `sync-client login` again.") from error
     ring = _keyring()
     if ring is not None:
         with contextlib.suppress(Exception):
