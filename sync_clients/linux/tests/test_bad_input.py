@@ -457,3 +457,25 @@ def test_a_second_daemon_is_refused_either_way(account: Account, machine: Make) 
     for start in (["start"], ["start", "--detach"]):
         done = one.run(*start, ok=False)
         assert (done.returncode, "running already" in done.stderr) == (10, True)
+
+
+def test_the_unit_stands_blanks_in_the_path_and_line_breaks_in_the_folder(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.folder = one.home / "a\nExecStartPre=touch x"
+    one.join(account)
+    odd = one.home / "b in%x"
+    odd.mkdir()
+    (odd / "sync-client").symlink_to(one.client[0])
+    one.env["PATH"] = f"{odd}:{one.env['PATH']}"
+    unit = one.run("service", "show").stdout
+    assert f'ExecStart="{one.home}/b in%%x/sync-client" --profile default start\n' in unit
+    assert "\nExecStartPre" not in unit
+
+
+def test_the_status_names_the_next_step(account: Account, machine: Make) -> None:
+    one = machine("one")
+    assert "sync-client login" in one.run("status", ok=False).stdout
+    one.login(account)
+    assert "sync-client init" in one.run("status", ok=False).stdout
+    one.run("init", one.folder)
+    assert "sync-client start" in one.run("status", ok=False).stdout

@@ -468,7 +468,7 @@ def _tell(status: Message) -> None:
     if status["problem"]:
         print(f"          {status['problem']}")
     if status["state"] == "not running":
-        print("          Start it: sync-client service install, or sync-client start")
+        print(f"          {_next_step(status)}")
         return
     print(f"files     {status['files']} in {status['folders']} folders, {status['waiting']} waiting")
     if status["excluded"]:
@@ -479,6 +479,14 @@ def _tell(status: Message) -> None:
         print(f"problem   {problem['path']}: {problem['reason']}")
     if len(status["problems"]) > 20:
         print(f"          and {len(status['problems']) - 20} more: sync-client status --json")
+
+
+def _next_step(status: Message) -> str:
+    if not status["server"]:
+        return "Begin with: sync-client login https://…"
+    if not status["folder"]:
+        return "Next: sync-client init FOLDER"
+    return "Start it: sync-client service install, or sync-client start"
 
 
 def _pause(options: argparse.Namespace, places: Places) -> int:

@@ -21,7 +21,7 @@ class ConfigError(SyncError):
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
-    """`config.toml`. Every one has a command that sets it."""
+    """`config.toml`. README.md, "Files", names the ones no command sets."""
 
     server: str = ""
     account: str = ""

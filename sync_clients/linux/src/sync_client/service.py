@@ -44,9 +44,16 @@ def unit_path(places: Places) -> Path:
 
 
 def unit_text(places: Places, folder: str) -> str:
-    program = shutil.which("sync-client") or f"{sys.executable} -m sync_client"
-    # A percent sign would be a specifier of systemd.
-    return _UNIT.format(folder=folder.replace("%", "%%"), command=program.replace("%", "%%"), profile=places.profile)
+    found = shutil.which("sync-client")
+    command = " ".join(map(_quoted, [found] if found else [sys.executable, "-m", "sync_client"]))
+    # A line break would begin a setting of its own, a percent sign a specifier of systemd.
+    shown = "".join(c if c.isprintable() else "?" for c in folder).replace("%", "%%")
+    return _UNIT.format(folder=shown, command=command, profile=places.profile)
+
+
+def _quoted(word: str) -> str:
+    """One word of a command line of systemd, which itself refuses quotes and backslashes in the path of a program."""
+    return f'"{word.replace("%", "%%")}"'
 
 
 def install(places: Places, folder: str) -> list[str]:
