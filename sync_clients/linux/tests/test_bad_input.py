@@ -479,3 +479,14 @@ def test_the_status_names_the_next_step(account: Account, machine: Make) -> None
     assert "sync-client init" in one.run("status", ok=False).stdout
     one.run("init", one.folder)
     assert "sync-client start" in one.run("status", ok=False).stdout
+
+
+def test_the_status_of_a_damaged_database_ends_with_its_code(account: Account, machine: Make) -> None:
+    one = machine("one")
+    one.join(account)
+    one.start()
+    equal(one)
+    with (one.home / ".local/state/sync-client/default/state.db").open("r+b") as database:
+        database.write(b"junk" * 5000)
+    done = one.run("status", ok=False)
+    assert (done.returncode, "doctor --repair" in done.stderr) == (7, True)

@@ -165,6 +165,10 @@ def _ask(places: Places, request: Message) -> Message:
             answer = agent.handle(request)
         finally:
             agent.close()
+    return _checked(answer)
+
+
+def _checked(answer: Message) -> Message:
     if "error" in answer:
         error = SyncError(str(answer["error"]))
         error.code = int(answer.get("code", 1))
@@ -453,8 +457,7 @@ def _status(options: argparse.Namespace, places: Places) -> int:
             "device": settings.device,
             "problems": [],
         }
-    if "error" in answer:
-        raise SyncError(str(answer["error"]))
+    _checked(answer)
     if options.json:
         _print(answer)
     else:
@@ -515,11 +518,7 @@ def _sync(options: argparse.Namespace, places: Places) -> int:
         finally:
             agent.close()
     else:
-        if "error" in answer:
-            error = SyncError(str(answer["error"]))
-            error.code = int(answer.get("code", 1))
-            raise error
-        problems = answer["status"]["problems"]
+        problems = _checked(answer)["status"]["problems"]
     if shows := len(problems):
         print(f"In step, but for {shows} files: `sync-client status` lists them.")
         return 11
