@@ -490,3 +490,14 @@ def test_the_status_of_a_damaged_database_ends_with_its_code(account: Account, m
         database.write(b"junk" * 5000)
     done = one.run("status", ok=False)
     assert (done.returncode, "doctor --repair" in done.stderr) == (7, True)
+
+
+def test_a_sync_without_a_daemon_lists_what_it_left_out(account: Account, machine: Make) -> None:
+    one = machine("one")
+    assert one.run("stop").stdout == "No daemon runs.\n"
+    assert not (one.home / ".local").exists()
+    one.join(account)
+    os.mkfifo(one.folder / "pipe")
+    done = one.run("sync", ok=False)
+    assert done.returncode == 11
+    assert "problem   pipe: " in done.stdout

@@ -433,7 +433,8 @@ def _halt(places: Places) -> bool:
     from sync_client.agent import Running, take_lock
 
     ran = control.ask(places.socket, {"do": "stop"}) is not None
-    places.make()
+    if not places.lock.exists():
+        return ran
     until = time.monotonic() + (60 if ran else 0)
     while True:
         try:
@@ -478,10 +479,14 @@ def _tell(status: Message) -> None:
         print(f"excluded  {', '.join(status['excluded'])}")
     if status["polling"]:
         print("watching  by looking now and then; `sync-client doctor` says how to have changes at once")
-    for problem in status["problems"][:20]:
+    _tell_problems(status["problems"])
+
+
+def _tell_problems(problems: list[Message]) -> None:
+    for problem in problems[:20]:
         print(f"problem   {problem['path']}: {problem['reason']}")
-    if len(status["problems"]) > 20:
-        print(f"          and {len(status['problems']) - 20} more: sync-client status --json")
+    if len(problems) > 20:
+        print(f"          and {len(problems) - 20} more: sync-client status --json, while the daemon runs")
 
 
 def _next_step(status: Message) -> str:
@@ -519,8 +524,10 @@ def _sync(options: argparse.Namespace, places: Places) -> int:
             agent.close()
     else:
         problems = _checked(answer)["status"]["problems"]
-    if shows := len(problems):
-        print(f"In step, but for {shows} files: `sync-client status` lists them.")
+    if problems:
+        # Here too, for without a daemon the status knows nothing of them.
+        print(f"In step, but for {len(problems)} files:")
+        _tell_problems(problems)
         return 11
     print("In step.")
     return 0
