@@ -45,14 +45,24 @@ def disk_free_mib(path: Path) -> int:
     return shutil.disk_usage(path).free // MIB
 
 
-def resolve(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return each name's IPv4 addresses, sorted; an empty list where the resolver knows none or does not answer."""
-    return {name: _addresses(name) for name in sorted(set(names))}
+def resolve(names: Iterable[str]) -> dict[str, list[str]] | None:
+    """Return each name's IPv4 addresses, sorted, or an empty list; None where the resolver does not answer."""
+    try:
+        return {name: _addresses(name) for name in sorted(set(names))}
+    except _SilentResolver:
+        # Each further name would be waited for as long.
+        return None
+
+
+class _SilentResolver(Exception):
+    pass
 
 
 def _addresses(name: str) -> list[str]:
     try:
         found = socket.getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
-    except OSError:
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise _SilentResolver from error
         return []
     return sorted({str(address[4][0]) for address in found})

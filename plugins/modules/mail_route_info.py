@@ -99,7 +99,9 @@ reverse_name_points_back:
   returned: success
   type: bool
 resolved:
-  description: IPv4 addresses of each name in O(resolve), an empty list where there is none.
+  description:
+    - IPv4 addresses of each name in O(resolve), an empty list where there is none.
+    - Nothing at all where the resolver does not answer.
   returned: success
   type: dict
   sample: {"mail.example.org": ["203.0.113.10"]}

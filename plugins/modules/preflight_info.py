@@ -68,7 +68,9 @@ found:
   type: list
   elements: str
 resolved:
-  description: IPv4 addresses of each name in O(resolve), an empty list where there is none.
+  description:
+    - IPv4 addresses of each name in O(resolve), an empty list where there is none.
+    - Nothing at all where the resolver does not answer.
   returned: success
   type: dict
   sample: {"www.example.org": ["203.0.113.10"]}

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,23 +161,35 @@ def arrived() -> Callable[..., dict[str, Any]]:
     return wait
 
 
-@pytest.fixture(scope="session")
-def play() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the mail server's part of the play again with other values, as its user would."""
+Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-    def run(*options: str, **values: Any) -> subprocess.CompletedProcess[str]:
-        return _playbook("molecule/mailserver/converge.yml", "--tags", "mailserver", *options, **values)
+
+@pytest.fixture(scope="session")
+def playbook() -> Playbook:
+    """Run a playbook for the box with other values."""
+
+    def run(path: str, *options: str, **values: Any) -> subprocess.CompletedProcess[str]:
+        command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), *options]
+        command += ["-e", json.dumps(values), str(ROOT / path)]
+        environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def publish(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+def play(playbook: Playbook) -> Playbook:
+    """Run the mail server's part of the play again with other values, as its user would."""
+    return partial(playbook, "molecule/mailserver/converge.yml", "--tags", "mailserver")
+
+
+@pytest.fixture(scope="session")
+def publish(playbook: Playbook, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Publish the records that playbooks/dns.yml asks for, as the domain's owner does."""
     zone_file = tmp_path_factory.mktemp("dns") / "zone"
 
     def run(**values: Any) -> None:
-        done = _playbook("playbooks/dns.yml", **values, dns_check=False, dns_zone_file=str(zone_file))
+        done = playbook("playbooks/dns.yml", **values, dns_check=False, dns_zone_file=str(zone_file))
         assert done.returncode == 0, done.stdout
         records = []
         for line in zone_file.read_text().splitlines():
@@ -205,10 +218,3 @@ def judged() -> Iterator[Callable[[dict[str, Any]], dict[str, str]]]:
 
     yield judge
     dns.resolver.default_resolver = before
-
-
-def _playbook(path: str, *options: str, **values: Any) -> subprocess.CompletedProcess[str]:
-    command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), *options]
-    command += ["-e", json.dumps(values), str(ROOT / path)]
-    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)

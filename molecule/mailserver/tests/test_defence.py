@@ -7,6 +7,7 @@ import re
 import smtplib
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -122,16 +123,19 @@ def test_a_client_that_talks_before_it_is_greeted_is_sent_away(mail: Mail) -> No
     assert re.search(r"^(550|521) 5\.", said, re.MULTILINE), said
 
 
-def test_a_hidden_second_message_is_not_let_in(mail: Mail) -> None:
-    smuggled = (
-        b"\n.\nMAIL FROM:<boss@strict.example>\r\nRCPT TO:<ana@%s>\r\nDATA\r\nSubject: smuggled\r\n\r\n!\r\n.\r\n"
-    )
+# What some servers take for the end of a message and others do not.
+ENDS = [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n\0.\r\n"]
+HIDDEN = b"MAIL FROM:<boss@strict.example>\r\nRCPT TO:<%s>\r\nDATA\r\nSubject: smuggled\r\n\r\n!\r\n.\r\n"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_hidden_second_message_is_not_let_in(mail: Mail, end: bytes) -> None:
     with mail.port_25() as connection:
         connection.ehlo()
         connection.docmd("MAIL", f"FROM:<{FRIEND}>")
         connection.docmd("RCPT", f"TO:<{mail.user('ana')}>")
         connection.docmd("DATA")
-        connection.send(b"Subject: carrier\r\n\r\nhello" + smuggled % mail.domain.encode())
+        connection.send(b"Subject: carrier\r\n\r\nhello" + end + HIDDEN % mail.user("ana").encode())
         code, _ = connection.getreply()
     assert code in (250, 521, 550, 554)
     box = mail.imap("ana")
@@ -140,6 +144,26 @@ def test_a_hidden_second_message_is_not_let_in(mail: Mail) -> None:
     headers = [box.fetch(number.decode(), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1][0] for number in found]
     box.logout()
     assert [one for one in headers if isinstance(one, tuple) and one[1].strip() == b"Subject: smuggled"] == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_hidden_second_message_is_not_passed_on_for_others_to_let_in(mail: Mail, end: bytes) -> None:
+    recipient = f"{uuid.uuid4().hex}@{relay.OUTSIDE}"
+    with mail.submission() as connection:
+        connection.docmd("MAIL", f"FROM:<{mail.user('ana')}>")
+        connection.docmd("RCPT", f"TO:<{recipient}>")
+        connection.docmd("DATA")
+        connection.send(b"Subject: carrier\r\n\r\nhello" + end + HIDDEN % recipient.encode())
+        code, _ = connection.getreply()
+    if code != 250:
+        assert code in (521, 550, 554)
+        return
+    deadline = time.monotonic() + 30
+    while not (found := relay.received(recipient)):
+        assert time.monotonic() < deadline, f"{recipient} got nothing"
+        time.sleep(0.5)
+    assert [one["sender"] for one in found] == [mail.user("ana")]
+    assert re.search(r"(?<!\r)\n|\r(?!\n)", found[0]["message"]) is None
 
 
 def test_a_message_that_is_too_big_is_refused(mail: Mail) -> None:

@@ -64,6 +64,8 @@ def test_a_message_is_read_and_answered(
     # Nothing needs more than the screen's width.
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
+    # While the list is being loaded every command is passed over.
+    page.wait_for_function("!rcmail.busy")
     page.evaluate("rcmail.command('switch-task', 'logout')")
     page.wait_for_selector("#rcmloginuser")
     context.close()

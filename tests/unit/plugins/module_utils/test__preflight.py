@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from pathlib import Path
+
+import pytest
 
 from ansible_collections.diegonmarcos.servers.plugins.module_utils import _preflight
 
@@ -60,3 +63,17 @@ def test_a_name_that_resolves_to_nothing_has_no_addresses() -> None:
         "localhost": ["127.0.0.1"],
         "no-such-host.invalid": [],
     }
+
+
+def test_a_silent_resolver_is_asked_once_and_told_from_a_name_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def silent(name: str, *_: object, **__: object) -> None:
+        asked.append(name)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    assert _preflight.resolve(["a.example", "b.example"]) is None
+    assert asked == ["a.example"]
