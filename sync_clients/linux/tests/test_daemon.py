@@ -160,7 +160,6 @@ def test_completion_offers_the_commands_and_their_words() -> None:
 def test_the_log_can_be_followed(account: Account, machine: Make) -> None:
     one = machine("one")
     one.join(account)
-    one.start()
     # As from a terminal: what a script runs in the background is deaf to Ctrl-C.
     at_terminal = ["env", "--default-signal=INT"]
     follower = subprocess.Popen(
@@ -169,9 +168,10 @@ def test_the_log_can_be_followed(account: Account, machine: Make) -> None:
     )  # fmt: skip
     assert follower.stdout is not None
     try:
+        # Also when there is nothing to follow yet.
+        one.start()
         one.write("a.txt", "a")
-        while "1 uploaded" not in follower.stdout.readline():
-            pass
+        assert any("1 uploaded" in line for line in follower.stdout)
     finally:
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) == 130

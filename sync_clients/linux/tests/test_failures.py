@@ -225,6 +225,10 @@ def test_a_mass_deletion_stops_and_asks_and_can_be_undone_or_allowed(account: Ac
     left.start()
     right.start()
     equal(left, right)
+    # An answer before the question would be one to whatever is deleted next.
+    unasked = left.run("deletions", "allow", ok=False)
+    assert unasked.returncode == 1
+    assert "no question to answer" in unasked.stderr
     empty(left.folder)
     eventually(lambda: left.status()["state"] == "waiting for you", why=left.log)
     assert "60 of 60 files vanished" in left.status()["problem"]

@@ -101,6 +101,8 @@ class Agent:
         self.show: Callable[[str], None] = lambda text: None
         self.state = "starting"
         self.problem = ""
+        # Whether so much was deleted at once that the user is asked about it.
+        self.asking = False
         self.code = 0
         self._wake = threading.Event()
         self._stop = False
@@ -310,6 +312,7 @@ class Agent:
         self._backoff = _BACKOFF[0]
         self._retry_at = 0.0
         self.problem = ""
+        self.asking = False
         self._last_round = time.time()
         self._cursor_moved.set()
         with self.trees.change():
@@ -335,6 +338,7 @@ class Agent:
         if text != self.problem:
             self.log(text)
         self.problem = text
+        self.asking = isinstance(error, MassDeletion)
         self.code = error.code
         state = "offline"
         wait = self._backoff * random.uniform(0.75, 1.25)

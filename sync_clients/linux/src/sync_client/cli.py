@@ -668,6 +668,8 @@ def _deletions(options: argparse.Namespace, places: Places) -> int:
 
 
 def _log(options: argparse.Namespace, places: Places) -> int:
+    while options.follow and not places.log.exists():
+        time.sleep(0.2)
     try:
         file = places.log.open(errors="replace")
     except FileNotFoundError:

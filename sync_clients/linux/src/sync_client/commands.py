@@ -227,6 +227,8 @@ def _resolve(agent: Agent, request: Message) -> Message:
 
 
 def _deletions(agent: Agent, request: Message) -> Message:
+    if not agent.asking:
+        raise SyncError("There is no question to answer: no more files vanished at once than is usual.")
     if request["answer"] == "allow":
         agent.cycle.deletions_allowed = True
     else:
