@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from model import LINKED, Line, Model
+from contents import content
+from model import Line, Model
 
 from sync_client.cycle import Cycle, Rules
 from sync_client.errors import Offline
@@ -80,16 +81,3 @@ class Device:
                 path = Path(top) / name
                 found[str(path.relative_to(self.root))] = content(path)
         return found
-
-
-def content(path: Path) -> bytes | None:
-    """Of a file or a link; None of a folder."""
-    if path.is_symlink():
-        # pathlib would tidy the text up.
-        return LINKED + os.fsencode(os.readlink(path))  # noqa: PTH115
-    return None if path.is_dir() else path.read_bytes()
-
-
-def leads_on(path: Path) -> bool:
-    """Whether there is a folder to go into: a link to one is none, as little as a file is."""
-    return path.is_dir() and not path.is_symlink()

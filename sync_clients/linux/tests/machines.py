@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices import content
+from contents import content
 
 from sync_client import control
 

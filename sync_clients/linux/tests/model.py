@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+from contents import LINKED
 
 from sync_client.errors import CursorGone, Offline
 from sync_protocol.hashing import blob_id, content_id
@@ -28,9 +29,6 @@ from sync_protocol.types import (
     Put,
     Snapshot,
 )
-
-LINKED = b"-> "
-"""Before the text of a symlink, where contents are compared: it is no file of the same bytes."""
 
 
 @dataclass

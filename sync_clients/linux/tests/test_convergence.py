@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from devices import Device, Killed, content, leads_on
+from contents import LINKED, content, leads_on
+from devices import Device, Killed
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from model import LINKED, Model
+from model import Model
 
 from sync_client.folder import OWN
 

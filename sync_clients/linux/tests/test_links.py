@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devices import Device, content
+from contents import LINKED, content
+from devices import Device
 from machines import Machine, conflict_copies, equal, eventually
-from model import LINKED, Model, Node
+from model import Model, Node
 
 from sync_client.folder import OWN
 from sync_client.ignore import Ignore

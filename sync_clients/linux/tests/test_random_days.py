@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devices import content, leads_on
+from contents import LINKED, content, leads_on
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from machines import Machine, Server, equal
-from model import LINKED
 
 NAMES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("/".join)
 SIDE = st.integers(0, 1)
