@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from devices import Device
 from machines import Account, Machine, Server
+from model import Model
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,3 +61,18 @@ def pair(account: Account, machine: Callable[[str], Machine]) -> tuple[Machine, 
         one.join(account)
         one.start()
     return left, right
+
+
+@pytest.fixture
+def model() -> Model:
+    """A server that is a model."""
+    return Model()
+
+
+@pytest.fixture
+def two(model: Model, tmp_path: Path) -> Iterator[tuple[Device, Device]]:
+    """Two devices of it, without daemons."""
+    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    yield left, right
+    for device in (left, right):
+        device.trees.close()

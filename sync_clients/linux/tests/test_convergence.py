@@ -241,10 +241,9 @@ Devices.TestCase.settings = settings(max_examples=PROFILE[0], stateful_step_coun
 TestConvergence = Devices.TestCase
 
 
-def test_a_rename_does_not_hide_what_another_device_wrote_before_it(tmp_path: Path) -> None:
+def test_a_rename_does_not_hide_what_another_device_wrote_before_it(model: Model, two: tuple[Device, Device]) -> None:
     """The revision a rename gives says nothing of a content nobody here has seen."""
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    left, right = two
     (left.root / "a").write_bytes(b"draft")
     for device in (left, right, left):
         while device.step():
@@ -262,13 +261,12 @@ def test_a_rename_does_not_hide_what_another_device_wrote_before_it(tmp_path: Pa
             pass
     assert sorted(body for body in model.tree().values() if body) == [b"left's", b"right's"]
     assert left.files() == right.files() == model.tree()
-    for device in (left, right):
-        device.trees.close()
 
 
-def test_a_folder_deleted_here_comes_back_for_what_another_device_moved_into_it(tmp_path: Path) -> None:
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+def test_a_folder_deleted_here_comes_back_for_what_another_device_moved_into_it(
+    model: Model, two: tuple[Device, Device]
+) -> None:
+    left, right = two
     (left.root / "folder").mkdir()
     (left.root / "a").write_bytes(b"content")
     for device in (left, right, left):
@@ -282,16 +280,13 @@ def test_a_folder_deleted_here_comes_back_for_what_another_device_moved_into_it(
         while device.step():
             pass
     assert left.files() == right.files() == model.tree() == {"folder": None, "folder/a": b"content"}
-    for device in (left, right):
-        device.trees.close()
 
 
 @pytest.mark.parametrize("kill", [False, True])
 @pytest.mark.parametrize("there", ["an edit", "a deletion"])
-def test_an_edit_in_the_last_moment_survives(tmp_path: Path, there: str, kill: bool) -> None:
+def test_an_edit_in_the_last_moment_survives(model: Model, two: tuple[Device, Device], there: str, kill: bool) -> None:
     """The user saves after the last look and before the rename; and then the client is killed before it can look."""
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    left, right = two
     (left.root / "a").write_bytes(b"draft")
     for device in (left, right, left):
         while device.step():
@@ -320,8 +315,6 @@ def test_an_edit_in_the_last_moment_survives(tmp_path: Path, there: str, kill: b
     assert b"right's, saved in the last moment" in kept
     assert there == "a deletion" or b"left's" in kept
     assert left.files() == right.files() == model.tree()
-    for device in (left, right):
-        device.trees.close()
 
 
 def test_an_edit_right_after_the_swap_is_not_taken_for_what_was_placed(tmp_path: Path) -> None:
@@ -350,9 +343,10 @@ def test_an_edit_right_after_the_swap_is_not_taken_for_what_was_placed(tmp_path:
         device.trees.close()
 
 
-def test_an_edit_found_after_a_kill_is_kept_though_its_folder_was_moved_meanwhile(tmp_path: Path) -> None:
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+def test_an_edit_found_after_a_kill_is_kept_though_its_folder_was_moved_meanwhile(
+    model: Model, two: tuple[Device, Device]
+) -> None:
+    left, right = two
     (left.root / "folder").mkdir()
     (left.root / "folder/a").write_bytes(b"draft")
     for device in (left, right, left):
@@ -373,14 +367,11 @@ def test_an_edit_found_after_a_kill_is_kept_though_its_folder_was_moved_meanwhil
         device.round()
     assert {b"left's", b"right's"} <= set(model.tree().values())
     assert left.files() == right.files() == model.tree()
-    for device in (left, right):
-        device.trees.close()
 
 
-def test_two_edits_around_the_swap_are_both_kept(tmp_path: Path) -> None:
+def test_two_edits_around_the_swap_are_both_kept(model: Model, two: tuple[Device, Device]) -> None:
     """The swap is taken back for the first, and must not do away with the second."""
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    left, right = two
     (left.root / "a").write_bytes(b"draft")
     for device in (left, right, left):
         device.round()
@@ -399,13 +390,10 @@ def test_two_edits_around_the_swap_are_both_kept(tmp_path: Path) -> None:
         device.round()
     assert {b"left's", b"before the swap", b"swapped"} <= set(model.tree().values())
     assert left.files() == right.files() == model.tree()
-    for device in (left, right):
-        device.trees.close()
 
 
-def test_two_folders_moved_into_each_other_end_as_the_first_has_it(tmp_path: Path) -> None:
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+def test_two_folders_moved_into_each_other_end_as_the_first_has_it(model: Model, two: tuple[Device, Device]) -> None:
+    left, right = two
     for name in ("a", "b"):
         (left.root / name).mkdir()
         (left.root / name / "file").write_bytes(name.encode())
@@ -416,14 +404,11 @@ def test_two_folders_moved_into_each_other_end_as_the_first_has_it(tmp_path: Pat
     for device in (left, right, left, right):
         device.round()
     assert left.files() == right.files() == model.tree() == {"b": None, "b/file": b"b", "b/a": None, "b/a/file": b"a"}
-    for device in (left, right):
-        device.trees.close()
 
 
-def test_a_folder_moved_into_what_leaves_it_is_moved(tmp_path: Path) -> None:
+def test_a_folder_moved_into_what_leaves_it_is_moved(model: Model, two: tuple[Device, Device]) -> None:
     """Seen from the server it would go into itself, until the other has left."""
-    model = Model()
-    left, right = (Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
+    left, right = two
     (left.root / "a/b").mkdir(parents=True)
     for device in (left, right, left):
         device.round()
@@ -432,5 +417,3 @@ def test_a_folder_moved_into_what_leaves_it_is_moved(tmp_path: Path) -> None:
     for device in (left, right, left):
         device.round()
     assert left.files() == right.files() == model.tree() == {"b": None, "b/a": None}
-    for device in (left, right):
-        device.trees.close()

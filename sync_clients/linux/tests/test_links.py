@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,6 @@ from sync_client.ignore import Ignore
 from sync_client.trees import Trees
 from sync_protocol.hashing import blob_id
 from sync_protocol.types import MAX_LINK
-
-
-@pytest.fixture
-def model() -> Model:
-    return Model()
-
-
-@pytest.fixture
-def two(model: Model, tmp_path: Path) -> Iterator[tuple[Device, Device]]:
-    both = tuple(Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
-    yield both  # type: ignore[misc]
-    for device in both:
-        device.trees.close()
 
 
 @pytest.fixture

@@ -4,24 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from devices import Device
 from machines import Machine, equal, eventually
 from model import Model
 
 from sync_client.trees import ROOT
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> Iterator[tuple[Device, Device]]:
-    model = Model()
-    both = tuple(Device(model, name, tmp_path, patient=False) for name in ("left", "right"))
-    yield both  # type: ignore[misc]
-    for device in both:
-        device.trees.close()
 
 
 def _hint(device: Device, moved: dict[str, str] | None = None) -> None:
