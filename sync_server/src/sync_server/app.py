@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sync_server.http")
 
-# A path of 4096 bytes takes up to 12 KiB in percent signs, and one that is too long is to be told so.
-MAX_HEADER_BYTES = 64 * 1024
+# A path of 4096 bytes takes up to 12 KiB in percent signs, and one that is too long is to be told so. It is also what is
+# read of a body at once: with half of it, an upload costs half as much again. What a connection can take of the memory
+# before anybody knows who is asking is this.
+MAX_HEADER_BYTES = 128 * 1024
 
 OPERATIONS: tuple[Operation, ...] = (
     *auth.routes.operations,

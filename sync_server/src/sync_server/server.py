@@ -128,7 +128,7 @@ class HttpServer(Protocol):
 
 class _Granian:
     def __init__(self, app: App, config: Config, port: int) -> None:
-        from granian.constants import Interfaces
+        from granian.constants import HTTPModes, Interfaces
         from granian.http import HTTP1Settings
         from granian.server.embed import Server
 
@@ -138,11 +138,14 @@ class _Granian:
             address=config.host,
             port=port,
             interface=Interfaces.ASGINL,
+            # A connection of HTTP/2 may ask for 200 things at once, and each takes memory; no proxy speaks it to a server.
+            http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,
             backlog=512,
-            # More requests than this wait in the kernel, where they cost nothing. Waiting devices count too.
-            backpressure=config.max_waiting + 256,
+            # More connections than this wait in the kernel, where they cost nothing. Waiting devices count too. With all of
+            # them sending headers that never end, 150 MB are still enough.
+            backpressure=config.max_waiting + 64,
             http1_settings=HTTP1Settings(header_read_timeout=15_000, max_buffer_size=MAX_HEADER_BYTES),
         )
 

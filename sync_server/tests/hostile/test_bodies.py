@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -11,6 +12,7 @@ import socket
 import struct
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -229,11 +231,11 @@ def speak(port: int, data: bytes, seconds: float = 10) -> bytes:
 REQUESTS: dict[str, bytes] = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "HTTP/9": b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
-    "header of 64 KB": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 65536 + b"\r\n\r\n",
+    "header of 200 KB": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
     "5,000 headers": b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
     + b"".join(b"X%d: y\r\n" % n for n in range(5000))
     + b"\r\n",
-    "address of 64 KB": b"GET /" + b"a" * 65536 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "address of 200 KB": b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "two lengths": b"POST /api/v1/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "length and chunks": b"POST /api/v1/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
     b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
@@ -279,6 +281,27 @@ def test_slow_requests_are_given_up_and_hold_nobody_up(server: RunningServer, ow
         for line in [*silent, *slow, *bodies]:
             line.close()
     assert no_tmp_left(server)
+
+
+def test_headers_that_never_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """900 lines that send 120 KB of headers each and never finish: 150 MB are enough, and then everything goes on."""
+    server = RunningServer(tmp_path / "data")
+    server.start()
+    lines = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(900)]
+    try:
+        for line in lines:
+            line.setblocking(False)
+        for piece in [b"GET /healthz HTTP/1.1\r\nHost: x\r\n", *[b"X: " + b"a" * 1000 + b"\r\n"] * 120]:
+            for line in lines:
+                with contextlib.suppress(OSError):
+                    line.send(piece)
+        time.sleep(1)
+        assert rss(server) < 150
+    finally:
+        for line in lines:
+            line.close()
+    assert server.connect("").send("GET", "/changes").status == 401
+    assert server.stop() == 0
 
 
 def test_a_body_that_breaks_off_leaves_nothing(

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sync_server.http")
 
-_PIECE = 128 * 1024
+# Less costs a download more, more costs memory with each download that is slow.
+_PIECE = 192 * 1024
 STALLED_SECONDS = 60
 _PAYS_FROM = 1400
 # Beyond it, the processor of a small server is worth more than the line.
