@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sync_server.http")
 
-# A path of 4096 bytes takes up to 12 KiB in percent signs, and one that is too long is to be told so. It is also what is
-# read of a body at once: with half of it, an upload costs half as much again. What a connection can take of the memory
-# before anybody knows who is asking is this.
+# A path of 4096 bytes takes up to 12 KiB in percent signs, and one that is too long is to be told so. Granian refuses
+# what is longer somewhere between this and twice as much. It is also what is read of a body at once (with half of it,
+# an upload costs half as much again), and what a connection can take before anybody knows who is asking.
 MAX_HEADER_BYTES = 128 * 1024
 
 OPERATIONS: tuple[Operation, ...] = (

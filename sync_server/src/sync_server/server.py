@@ -138,13 +138,13 @@ class _Granian:
             address=config.host,
             port=port,
             interface=Interfaces.ASGINL,
-            # A connection of HTTP/2 may ask for 200 things at once, and each takes memory; no proxy speaks it to a server.
+            # A connection of HTTP/2 may ask for 200 things at once, and each takes memory; no proxy needs it.
             http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,
             backlog=512,
-            # More connections than this wait in the kernel, where they cost nothing. Waiting devices count too. With all of
-            # them sending headers that never end, 150 MB are still enough.
+            # More connections than this wait in the kernel, where they cost nothing. Waiting devices count too. With
+            # all of them sending headers that never end, 150 MB are still enough.
             backpressure=config.max_waiting + 64,
             http1_settings=HTTP1Settings(header_read_timeout=15_000, max_buffer_size=MAX_HEADER_BYTES),
         )

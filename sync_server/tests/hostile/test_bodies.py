@@ -231,11 +231,11 @@ def speak(port: int, data: bytes, seconds: float = 10) -> bytes:
 REQUESTS: dict[str, bytes] = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "HTTP/9": b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
-    "header of 200 KB": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+    "header of 300 KB": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000 + b"\r\n\r\n",
     "5,000 headers": b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
     + b"".join(b"X%d: y\r\n" % n for n in range(5000))
     + b"\r\n",
-    "address of 200 KB": b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "address of 300 KB": b"GET /" + b"a" * 300_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "two lengths": b"POST /api/v1/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "length and chunks": b"POST /api/v1/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
     b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
