@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 # Package -> a path that tells that it is there.
+PYTHON = "/usr/bin/python3"
 NEEDED = {
+    "python3": PYTHON,
     "golang-go": "/usr/bin/go",
     "golang-github-gin-gonic-gin-dev": "/usr/share/gocode/src/github.com/gin-gonic/gin",
     "golang-github-mattn-go-sqlite3-dev": "/usr/share/gocode/src/github.com/mattn/go-sqlite3",

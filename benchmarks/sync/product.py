@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sync.contestants import NODES, Contestant
+from benchmarks.sync.packages import PYTHON
 from benchmarks.sync.processes import Started, free_port, start, wait_for_port
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -28,10 +29,13 @@ def uv(*arguments: str | Path) -> None:
 
 
 def build(cache: Path, name: str, packages: Sequence[str], locked: str) -> Path:
-    """An environment with what the package needs and nothing more: test tools would change its memory."""
+    """An environment with what the package needs and nothing more: test tools would change its memory.
+
+    On the distribution's Python, which was compiled with profiles as that of the images is. Without them, as people
+    compile it for themselves, a request costs a quarter more.
+    """
     folder = cache / name
-    if not (folder / "bin" / "python").exists():
-        uv("venv", "--quiet", "--python", sys.executable, folder)
+    uv("venv", "--quiet", "--clear", "--python", PYTHON, folder)
     python = folder / "bin" / "python"
     uv("pip", "sync", "--quiet", "--require-hashes", "--python", python, PROJECT / locked)
     for package in packages:

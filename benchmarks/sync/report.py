@@ -13,7 +13,7 @@ from benchmarks.sync import tree_peers
 from benchmarks.sync.contestants import Contestant
 from benchmarks.sync.gates import Finding
 from benchmarks.sync.http_jobs import Costs
-from benchmarks.sync.packages import version
+from benchmarks.sync.packages import PYTHON, version
 from benchmarks.sync.processes import read
 from benchmarks.sync.tree_ours import Delta
 from benchmarks.sync.tree_peers import TreeCosts
@@ -74,7 +74,7 @@ def _how(measured: Measured) -> str:
     return (
         f"Measured {datetime.now(UTC):%d %B %Y} in one run of {measured.seconds / 60:.0f} minutes"
         f"{' (quick)' if measured.quick else ''} with `python -m benchmarks.sync`: {os.cpu_count()} virtual CPUs\n"
-        f"({next(models, 'unknown')}), {memory:.0f} GB, {_system()}, Python {platform.python_version()},\n{programs}.\n"
+        f"({next(models, 'unknown')}), {memory:.0f} GB, {_system()}, {version([PYTHON, '--version'])},\n{programs}.\n"
         f"The machine was shared: {measured.busy:.0%} of its CPU time was used by others when the run began.\n"
     )
 
