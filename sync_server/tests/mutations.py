@@ -362,6 +362,14 @@ MUTATIONS = [
     ),
     Mutation(
         "security",
+        "as many connections as come are read from",
+        "sync_server/server.py",
+        "backpressure=config.max_waiting + 64",
+        "backpressure=config.max_waiting + 4096",
+        "tests/hostile/test_bodies.py::test_headers_that_never_end_do_not_fill_the_memory",
+    ),
+    Mutation(
+        "security",
         "“..” is a name",
         "sync_protocol/names.py",
         'if not name or name in {".", ".."}:',
