@@ -60,7 +60,7 @@ def run(parts: Sequence[str], folder: Path, cache: Path, measured: report.Measur
                 one.started.stop()
     if "gate" in parts:
         say("memory: everything at once in a cgroup of 150 MB")
-        measured.gate = gates.measure(folder, cache)
+        measured.gate = gates.measure(server, folder)
     if "trees" in parts:
         jobs: dict[str, Callable[[], tree_peers.TreeCosts]] = {
             "sync-client": lambda: tree_ours.sync(server, client, folder, files, times),

@@ -47,10 +47,9 @@ class Finding:
         }
 
 
-def measure(folder: Path, cache: Path) -> Finding:
+def measure(program: Path, folder: Path) -> Finding:
     """Start the server in a memory cgroup, load it step by step and all at once."""
     finding = Finding()
-    program = build_server(cache)
     with MemoryCgroup(f"sync-bench-{time.time_ns()}", LIMIT_MB) as group:
         server = start_server(program, folder, wrap=group.enter([]), name="sync-server-gate")
         try:
@@ -133,7 +132,7 @@ async def load(server: Server, group: MemoryCgroup, finding: Finding) -> None:
 def main() -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        finding = measure(Path(folder), CACHE)
+        finding = measure(build_server(CACHE), Path(folder))
     for name, anonymous in finding.steps.items():
         print(f"{name}: {anonymous:.0f} MB anonymous at most")
     for failure in finding.failures[:10]:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Package -> a path that tells that it is there.
+# What users have: the distribution's.
 PYTHON = "/usr/bin/python3"
+
+# Package -> a path that tells that it is there.
 NEEDED = {
     "python3": PYTHON,
     "golang-go": "/usr/bin/go",

@@ -57,7 +57,7 @@ class Config:
 
     body_idle_seconds: Annotated[int, "a body that stands still for so long is given up"] = 30
     body_min_rate: Annotated[int, "bytes a second a body must bring on average, after body_idle_seconds"] = 512
-    max_waiting: Annotated[int, "devices that may wait for changes at the same time"] = 500
+    max_waiting: Annotated[int, "devices that may wait for changes at the same time; each may cost 150 KB"] = 500
     drain_seconds: Annotated[int, "time for running requests when the server is told to stop"] = 10
 
     def __post_init__(self) -> None:
