@@ -77,8 +77,10 @@ def small(one: Contestant, costs: Costs, folder: Path, *, seconds: int) -> None:
     requests = int(find(r"(\d+) requests in", done.stdout))
     costs.small_us = min(costs.small_us, used / requests * 1e6)
     costs.small_rate = max(costs.small_rate, float(find(r"Requests/sec:\s+([\d.]+)", done.stdout)))
-    worst, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout).groups()  # type: ignore[union-attr]
-    costs.small_p99_ms = min(costs.small_p99_ms, float(worst) * {"us": 0.001, "ms": 1, "s": 1000}[unit])
+    worst = find(r"99%\s+([\d.]+(?:us|ms|s))", done.stdout)
+    number = worst.rstrip("mus")
+    scale = {"us": 0.001, "ms": 1, "s": 1000}[worst.removeprefix(number)]
+    costs.small_p99_ms = min(costs.small_p99_ms, float(number) * scale)
 
 
 def up(one: Contestant, costs: Costs, source: Path, name: str) -> None:

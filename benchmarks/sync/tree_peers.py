@@ -67,6 +67,7 @@ def latencies(source: Path, target: Path, times: int, settle: float = 0.0) -> li
         name, content = f"latency-{number}.bin", os.urandom(SIZE)
         (source / name).write_bytes(content)
         arrived = target / name
+        # The function is asked within this turn of the loop only.
         found.append(until(lambda: arrived.exists() and arrived.read_bytes() == content, 60, 0.002))  # noqa: B023
         time.sleep(settle)
     return found

@@ -803,7 +803,7 @@ class Cycle:
             mode = self.folder.mode(target) if e.local and e.l_exec != LINK else self.folder.new_mode
             mode = mode | (mode & 0o444) >> 2 if e.r_exec else mode & ~0o111
             os.chmod(stage, mode)  # noqa: PTH101 -- ten thousand times
-            os.rename(stage, swap)  # noqa: PTH104
+            os.rename(stage, swap)  # noqa: PTH104 -- the same
         os.utime(swap, ns=(self.folder.clock(), (e.r_mtime or 0) * 1_000_000), follow_symlinks=False)
         try:
             seen = self.folder.place(swap, target, self._expected(e) if e.local else None)
