@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Awaitable
 
 import pytest
 
 from sync_protocol.names import name_key
-from sync_protocol.types import Delete, Mkdir, Move
+from sync_protocol.types import Delete, Mkdir, Move, NodeEntry
 from sync_server.store.interface import Invalid
 
+from .conftest import World
 from .device import Device
 
 
@@ -225,6 +227,43 @@ async def test_a_folder_comes_back_with_everything_and_one_row_each(laptop: Devi
     await laptop.restore(folder.node)
     assert await laptop.texts() == before
     assert [change.node.name for change in await phone.pull()] == ["folder", "inner", "a"]
+
+
+async def test_what_is_deep_in_a_deleted_folder_is_deleted_until_that_comes_back(laptop: Device) -> None:
+    outer = await laptop.mkdir("outer")
+    inner = await laptop.mkdir("inner", outer.node or "")
+    made = await laptop.create("a", b"x", parent=inner.node or "")
+
+    async def deleted() -> bool:
+        # Twice: the second answer comes from what the first one learnt.
+        first, second = [(await laptop.tree.node(laptop.who, made.node or "")).deleted for _ in range(2)]
+        assert first == second
+        return first
+
+    assert not await deleted()
+    gone = await laptop.delete(outer.node, outer.revision)
+    assert await deleted()
+    await laptop.restore(outer.node)
+    assert not await deleted()
+    await laptop.delete(inner.node, inner.revision)
+    assert await deleted()
+    assert gone.status == "ok"
+
+
+async def test_a_folder_with_the_same_number_in_another_account_has_nothing_to_do_with_it(world: World) -> None:
+    def of(device: Device, node: str) -> Awaitable[NodeEntry]:
+        return device.tree.node(device.who, node)
+
+    folders = [await device.mkdir("folder") for device in (world.laptop, world.stranger)]
+    files = [
+        await device.create("a", b"x", parent=folder.node or "")
+        for device, folder in zip((world.laptop, world.stranger), folders, strict=True)
+    ]
+    assert folders[0].node == folders[1].node
+    await world.laptop.delete(folders[0].node, folders[0].revision)
+    await world.stranger.mkdir("as many changes as the other")
+    assert (await of(world.laptop, files[0].node or "")).deleted
+    assert not (await of(world.stranger, files[1].node or "")).deleted
 
 
 async def test_what_comes_back_to_a_taken_name_gets_another(laptop: Device) -> None:

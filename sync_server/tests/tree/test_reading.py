@@ -193,12 +193,13 @@ async def test_a_node_that_is_none_is_not_found(laptop: Device, node: str) -> No
     assert await laptop.pull() == []
 
 
-async def test_a_node_is_read_with_one_statement(world: World, laptop: Device) -> None:
+async def test_once_its_folder_is_known_a_node_is_read_with_one_statement(world: World, laptop: Device) -> None:
     await laptop.tree.put_blobs(laptop.who, [(blob_id(b"x"), b"x")])
-    put = Put([blob_id(b"x")], 1, 0, parent="@1", name="c")
-    request = CommitRequest("deep", [Mkdir("root", "a"), Mkdir("@0", "b"), put])
+    puts = [Put([blob_id(b"x")], 1, 0, parent="@1", name=name) for name in ("c", "d")]
+    request = CommitRequest("deep", [Mkdir("root", "a"), Mkdir("@0", "b"), *puts])
     results = (await laptop.tree.commit(laptop.who, request)).results
     top, node = results[0].node or "", results[2].node or ""
+    await laptop.tree.node(laptop.who, results[3].node or "")
     statements: list[str] = []
     world.store._reader_connection.set_trace_callback(statements.append)
     entry = await laptop.tree.node(laptop.who, node)

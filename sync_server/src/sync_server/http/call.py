@@ -188,10 +188,10 @@ class Call:
 
 def body_is_empty(scope: Scope) -> bool:
     """Whether the headers announce no body."""
-    return not any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope["headers"]
-    )
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return False
+    return True
 
 
 def decode_path(raw: bytes) -> str:

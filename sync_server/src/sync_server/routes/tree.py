@@ -84,30 +84,26 @@ async def commit(call: Call) -> ASGIApp:
 @routes("GET", "/nodes/{node}", scope="read", words=(NodeId,), answers={200: NodeEntry})
 async def get_node(call: Call) -> ASGIApp:
     """Get a file or folder by its id, in the trash or not."""
-    node = call.word(0, NodeId, "node")
-    return answers.json(call, await call.services.tree.node(call.identity, node))
+    return answers.json(call, await call.services.tree.node(call.identity, call.words[0]))
 
 
 @routes("GET", "/nodes/{node}/path", scope="read", words=(NodeId,), answers={200: NodePath})
 async def get_path(call: Call) -> ASGIApp:
     """Get the path of a node, or where it was."""
-    node = call.word(0, NodeId, "node")
-    return answers.json(call, NodePath(await call.services.tree.path(call.identity, node)))
+    return answers.json(call, NodePath(await call.services.tree.path(call.identity, call.words[0])))
 
 
 @routes("GET", "/nodes/{node}/children", scope="read", words=(NodeId,), query=PageQuery, answers={200: Listing})
 async def list_children(call: Call) -> ASGIApp:
     """List what is in a folder, by name."""
     query = call.query(PageQuery)
-    node = call.word(0, NodeId, "node")
-    return answers.json(call, await call.services.tree.children(call.identity, node, query.page, query.limit))
+    return answers.json(call, await call.services.tree.children(call.identity, call.words[0], query.page, query.limit))
 
 
 @routes("GET", "/nodes/{node}/versions", scope="read", words=(NodeId,), answers={200: VersionList}, problems=(422,))
 async def list_versions(call: Call) -> ASGIApp:
     """List the versions of a file, the newest first."""
-    node = call.word(0, NodeId, "node")
-    return answers.json(call, await call.services.tree.versions(call.identity, node))
+    return answers.json(call, await call.services.tree.versions(call.identity, call.words[0]))
 
 
 @routes(
@@ -117,8 +113,7 @@ async def list_versions(call: Call) -> ASGIApp:
 async def get_content(call: Call) -> ASGIApp:
     """Download a file by its id, or one of its versions."""
     query = call.query(ContentQuery)
-    node = call.word(0, NodeId, "node")
-    content = await call.services.tree.open(call.identity, node, query.revision)
+    content = await call.services.tree.open(call.identity, call.words[0], query.revision)
     return content_answer(call, Download(content.parts, content.size, content.etag, content.entry.name, content.mtime))
 
 
@@ -153,7 +148,7 @@ async def empty_trash(call: Call) -> ASGIApp:
 @routes("DELETE", "/trash/{node}", scope="write", words=(NodeId,), answers={204: None}, problems=(409, 422))
 async def purge(call: Call) -> ASGIApp:
     """Remove one thing in the trash for good."""
-    await call.services.tree.purge(call.identity, call.word(0, NodeId, "node"))
+    await call.services.tree.purge(call.identity, call.words[0])
     return answers.empty()
 
 

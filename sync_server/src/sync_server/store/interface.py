@@ -270,8 +270,8 @@ class Reader(Protocol):
         ...
 
     def conflict(self, account: int, conflict: int) -> ConflictRow | None: ...
-    def node_and_place(self, account: int, node: int) -> tuple[NodeRow, bool, int | None] | None:
-        """In one statement: a node, whether it is live, and the open conflict it is the copy of."""
+    def node_now(self, account: int, node: int) -> tuple[NodeRow, int | None, int] | None:
+        """In one statement: a node, the open conflict it is the copy of, and the account's last journal number."""
         ...
 
     def conflict_of_copy(self, account: int, copy: int) -> ConflictRow | None:

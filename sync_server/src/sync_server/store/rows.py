@@ -34,12 +34,10 @@ _NODE = (
     "id, parent, name, key, kind, revision, content_rev, place_rev, deleted, deleted_by, size, mtime, executable, "
     "content, parts, symlink"
 )
-# The walk up ends at the first folder that is in the trash.
-_NODE_AND_PLACE = (
-    f"SELECT {_NODE}, (WITH RECURSIVE above (parent, deleted) AS (SELECT n.parent, n.deleted UNION ALL"
-    " SELECT p.parent, p.deleted FROM above JOIN nodes p ON p.account = n.account AND p.id = above.parent"
-    " WHERE above.deleted = 0) SELECT max(deleted) FROM above),"
-    " (SELECT c.id FROM conflicts c WHERE c.account = n.account AND c.copy = n.id AND c.resolved IS NULL)"
+_NODE_NOW = (
+    f"SELECT {_NODE},"
+    " (SELECT c.id FROM conflicts c WHERE c.account = n.account AND c.copy = n.id AND c.resolved IS NULL),"
+    " (SELECT t.seq FROM trees t WHERE t.account = n.account)"
     " FROM nodes n WHERE account = ? AND id = ?"
 )
 _VERSION = "node, revision, size, mtime, executable, content, parts, device, time, symlink"
@@ -134,9 +132,9 @@ class SqliteReader:
         row = self._one(f"SELECT {_NODE} FROM nodes WHERE account = ? AND id = ?", account, node)
         return None if row is None else _node(account, row)
 
-    def node_and_place(self, account: int, node: int) -> tuple[NodeRow, bool, int | None] | None:
-        row = self._one(_NODE_AND_PLACE, account, node)
-        return None if row is None else (_node(account, row[:-2]), not row[-2], row[-1])  # type: ignore[return-value]
+    def node_now(self, account: int, node: int) -> tuple[NodeRow, int | None, int] | None:
+        row = self._one(_NODE_NOW, account, node)
+        return None if row is None else (_node(account, row[:-2]), row[-2], row[-1])  # type: ignore[return-value]
 
     def child(self, account: int, parent: int, key: str) -> NodeRow | None:
         row = self._one(

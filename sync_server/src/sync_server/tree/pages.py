@@ -32,6 +32,7 @@ from sync_server.tree.entries import (
     shown,
     version_entry,
 )
+from sync_server.tree.places import Places
 
 
 class DeviceNames:
@@ -61,13 +62,14 @@ def full_entry(rows: Reader, node: NodeRow) -> NodeEntry:
     return full if is_live(rows, node) else replace(full, deleted=True)
 
 
-def quick_entry(rows: Reader, account: int, text: str) -> NodeEntry | None:
-    """As full_entry of find, in one statement; None when the content needs another one. Raises NotFound."""
-    found = rows.node_and_place(account, parse_node(text))
+def quick_entry(rows: Reader, places: Places, account: int, text: str) -> NodeEntry | None:
+    """As full_entry of find, in one statement; None when it takes another one. Raises NotFound."""
+    found = rows.node_now(account, parse_node(text))
     if found is None:
         raise NotFound("There is no such node.")
-    node, live, conflict = found
-    if node.parts > 1:
+    node, conflict, seq = found
+    live = places.is_live(node, seq)
+    if live is None or node.parts > 1:
         return None
     blobs = None if node.content is None else [node.content] if node.parts else []
     mark = None if conflict is None or node.kind != "file" else conflict_id(conflict)

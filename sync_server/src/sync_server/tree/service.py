@@ -54,6 +54,7 @@ from sync_server.store.interface import (
 from sync_server.store.rows import now_ms
 from sync_server.tree import conflicts, files, pages, uploads
 from sync_server.tree.entries import parse_cursor, path_of
+from sync_server.tree.places import Places
 from sync_server.tree.rules import Refused, Rules
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class Tree:
         self.store = store
         self.settings = settings or TreeSettings()
         self._known: set[int] = set()
+        self._places = Places()
         self._began = now_ms() - int(time.monotonic() * 1000)
 
     def _steady(self) -> int:
@@ -214,10 +216,16 @@ class Tree:
     async def node(self, who: Identity, node: str) -> NodeEntry:
         """A node with all its blobs, in the trash or not; raises NotFound."""
         await self._ready(who)
-        quick = self.store.glance(lambda rows: pages.quick_entry(rows, who.account_id, node))
+        quick = self.store.glance(lambda rows: pages.quick_entry(rows, self._places, who.account_id, node))
         if quick is not None:
             return quick
-        return await self.store.read(lambda rows: pages.full_entry(rows, pages.find(rows, who.account_id, node)))
+
+        def job(rows: Reader) -> NodeEntry:
+            row = pages.find(rows, who.account_id, node)
+            self._places.learn(rows, row)
+            return pages.full_entry(rows, row)
+
+        return await self.store.read(job)
 
     async def path(self, who: Identity, node: str) -> str:
         """Where a node is or was; raises NotFound."""
