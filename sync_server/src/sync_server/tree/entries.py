@@ -120,7 +120,7 @@ def is_live(rows: Reader, node: NodeRow) -> bool:
     while at is not None:
         if at.deleted:
             return False
-        if at.parent is None:
+        if at.parent in (None, ROOT):
             return True
         at = rows.node(at.account, at.parent)
     return False
