@@ -5,6 +5,9 @@ BIN := .venv/bin
 # Molecule scenarios: one per role, `default` is the whole site.
 SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# The tests start Ansible and our programs a thousand times: compiling all modules anew each time, where the environment
+# says so, was a tenth of what they compute.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## print the verbs
