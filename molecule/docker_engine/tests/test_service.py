@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -119,6 +120,21 @@ def test_a_service_that_never_gets_healthy_fails_the_play_with_its_last_words(pl
     assert "web does not run as it should" in done.output
     assert "health check ended with 7: the door is stuck" in done.output
     assert "web starts" in done.output
+    assert play(neighbours=False).failed == 0
+
+
+def test_compose_is_not_believed_when_it_calls_all_well_that_is_not_healthy(play: RunPlay, on_box: OnBox) -> None:
+    plugin = on_box("find /usr/lib*/docker/cli-plugins -name docker-compose").split()[0]
+    # It does so when its time is up between two of its looks, which no test can bring about.
+    says_so = 'case "$*" in *--wait*) "$0.real" "$@" 2>/dev/null; exit 0;; esac; exec "$0.real" "$@"'
+    script = shlex.quote(f"#!/bin/sh\n{says_so}\n")
+    on_box(f"mv {plugin} {plugin}.real && printf %s {script} >{plugin} && chmod 755 {plugin}")
+    try:
+        done = play(health=["CMD", "false"], neighbours=False)
+    finally:
+        on_box(f"mv {plugin}.real {plugin}")
+    assert done.failed == 1, done.output
+    assert "not healthy within 60 seconds" in " ".join(done.output.split())
     assert play(neighbours=False).failed == 0
 
 
