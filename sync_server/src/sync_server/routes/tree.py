@@ -124,6 +124,7 @@ async def get_content(call: Call) -> ASGIApp:
 async def restore(call: Call) -> ASGIApp:
     """Bring back what is in the trash, or an old version of a file."""
     request = await call.json(RestoreRequest)
+    # In a commit "@0" would be a node too; where the tree only reads, it parses the id itself.
     node = call.word(0, NodeId, "node")
     entry = await call.services.tree.restore(
         call.identity, node, version=request.version, base=request.base, parent=request.parent, name=request.name

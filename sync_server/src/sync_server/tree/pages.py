@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from sync_protocol.types import (
@@ -56,10 +58,10 @@ def find(rows: Reader, account: int, text: str) -> NodeRow:
     return node
 
 
-def full_entry(rows: Reader, node: NodeRow) -> NodeEntry:
+def full_entry(rows: Reader, node: NodeRow, live: Callable[[Reader, NodeRow], bool] = is_live) -> NodeEntry:
     """A node with everything about it; `deleted` also when it is its folder that is in the trash."""
     full = entry(rows, node, full=True, marks=True)
-    return full if is_live(rows, node) else replace(full, deleted=True)
+    return full if live(rows, node) else replace(full, deleted=True)
 
 
 def quick_entry(rows: Reader, places: Places, account: int, text: str) -> NodeEntry | None:

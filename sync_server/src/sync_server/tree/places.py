@@ -4,7 +4,7 @@ root costs more than the rest of reading a node."""
 
 from __future__ import annotations
 
-from sync_server.store.interface import NodeRow, Reader
+from sync_server.store.interface import ROOT, NodeRow, Reader
 from sync_server.tree.entries import is_live
 
 # Of all accounts together; about 200 bytes each.
@@ -21,16 +21,19 @@ class Places:
         """Tell whether a node is live in the state after journal number `seq`; None: it has to be looked up."""
         if node.deleted:
             return False
-        if node.parent is None:
+        if node.parent in (None, ROOT):
             return True
         known = self._known.get((node.account, node.parent))
         return known[1] if known is not None and known[0] == seq else None
 
-    def learn(self, rows: Reader, node: NodeRow) -> None:
-        """Remember it of the folder the node is in."""
-        parent = None if node.parent is None else rows.node(node.account, node.parent)
-        if parent is None:
-            return
-        if len(self._known) >= _MOST_FOLDERS:
-            self._known.clear()
-        self._known[node.account, parent.id] = (rows.tree(node.account).seq, is_live(rows, parent))
+    def look_up(self, rows: Reader, node: NodeRow) -> bool:
+        """Tell it in any case, and remember it of the folder the node is in."""
+        seq = rows.tree(node.account).seq
+        live = self.is_live(node, seq)
+        if live is None:
+            if len(self._known) >= _MOST_FOLDERS:
+                self._known.clear()
+            # The node itself is not in the trash, so this is about its folder.
+            live = is_live(rows, node)
+            self._known[node.account, node.parent] = (seq, live)
+        return live

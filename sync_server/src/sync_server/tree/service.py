@@ -220,12 +220,9 @@ class Tree:
         if quick is not None:
             return quick
 
-        def job(rows: Reader) -> NodeEntry:
-            row = pages.find(rows, who.account_id, node)
-            self._places.learn(rows, row)
-            return pages.full_entry(rows, row)
-
-        return await self.store.read(job)
+        return await self.store.read(
+            lambda rows: pages.full_entry(rows, pages.find(rows, who.account_id, node), self._places.look_up)
+        )
 
     async def path(self, who: Identity, node: str) -> str:
         """Where a node is or was; raises NotFound."""
